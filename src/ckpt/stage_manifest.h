@@ -1,0 +1,29 @@
+/*
+ * stage_manifest.h - a manifest made in the final check of what is staged
+ */
+#ifndef WS_CKPT_STAGE_MANIFEST_H
+#define WS_CKPT_STAGE_MANIFEST_H
+
+#include "base/pool.h"
+#include "ckpt/stage.h"
+
+/**
+ * Sees the bytes of staged file @p file (number as in ws_stage_name(); for files made by
+ * ws_stage_file() that is their id) in order, from one thread at a time, different files
+ * from different threads. A failure ends the check.
+ */
+typedef ws_status ws_stage_see(void *arg, int file, uint64_t offset, const void *data,
+                               size_t len, ws_err *err);
+
+/**
+ * Read each staged file once through, opened anew, and make the manifest of them; @p see
+ * (may be NULL) compares on the way. @p target and @p is_dir as given to
+ * ws_stage_open(). `content` is left to the caller. Progress event "check".
+ * @return WS_OK; what @p see returned; WS_E_IO; WS_E_INTERRUPTED; WS_E_MEMORY
+ */
+WS_API ws_status ws_manifest_from_stage(ws_manifest **out, const ws_stage *s,
+                                        const char *target, bool is_dir, ws_pool *pool,
+                                        const ws_ctx *ctx, ws_stage_see *see, void *arg,
+                                        ws_err *err);
+
+#endif

@@ -1,0 +1,17 @@
+/*
+ * step.h - a place for tests to kill the process between two file-system steps
+ */
+#ifndef WS_CKPT_STEP_H
+#define WS_CKPT_STEP_H
+
+#include "wsurg/export.h"
+
+/** Called before each step that changes files of an output. Does nothing, but in tests
+ * that asked for ws_stage_kill_after(). */
+WS_API void ws_step(void);
+
+/** For tests: kill the process (SIGKILL) before the step after the next @p n;
+ * negative: never. */
+WS_API void ws_stage_kill_after(long n);
+
+#endif

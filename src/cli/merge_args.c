@@ -1,0 +1,181 @@
+/*
+ * merge_args.c - options of merge, plan, join and lines, and the plan made of them
+ */
+#include "merge_args.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "report.h"
+
+const ws_opt ws_opts_merge[] = {
+    WS_TEXT(struct merge_args, base, "base", 0, "M",
+            "the base; default: the first MODEL, if one is needed"),
+    { .name = "method",
+      .kind = WS_OPT_TEXT,
+      .offset = offsetof(struct merge_args, method),
+      .value = "NAME",
+      .words = "@methods",
+      .def = NAN,
+      .help = "merge method: wsurg methods lists them" },
+    WS_TEXT(struct merge_args, sets, "set", 0, "K=V[,V...]",
+            "parameter: one value, one per model, or K.LABEL=V"),
+    WS_TEXT(struct merge_args, weights, "weights", 0, "W,...",
+            "short for --set weight="),
+    WS_TEXT(struct merge_args, lines, "lines", 0, "A,B",
+            "LiNeS: first block times A, last A+B; number or auto"),
+    WS_WORD(struct merge_args, on_missing, "on-missing", "error|base|skip", 0,
+            "a tensor that some model lacks"),
+    WS_OPT(struct merge_args, seed, "seed", 0, "N", 0, 0, 0x1p63, "of random methods"),
+    WS_SET(struct merge_args, model, ws_opts_model),
+    WS_OPT_END,
+};
+
+const ws_opt ws_opts_part[] = {
+    WS_TEXT(struct merge_args, part, "part", 0, "I/N",
+            "write only part I of N; wsurg join completes them"),
+    WS_OPT_END,
+};
+
+/** "3/8" into part and parts. */
+static void part_fill(ws_run *run, const char *text, ws_write_opts *w)
+{
+    char first[16];
+    uint64_t i, n;
+    const char *slash = strchr(text, '/');
+
+    snprintf(first, sizeof first, "%.*s", slash ? (int)(slash - text) : 0, text);
+    if (slash && ws_parse_u64(first, &i) && ws_parse_u64(slash + 1, &n) && i >= 1 &&
+        i <= n && n <= 100000) {
+        w->part = (unsigned)i;
+        w->parts = (unsigned)n;
+        return;
+    }
+    ws_run_error(run, WS_E_USAGE,
+                 "option '--part' is '%s', wanted I/N with 1 <= I <= N", text);
+}
+
+/** The request's sets: --set in order, then --weights as weight=. */
+static void sets_fill(ws_run *run, struct merge_args *a)
+{
+    const size_t n = a->sets.n + (a->weights != NULL);
+    const char **v = ws_arena_calloc(&run->arena, n + 1, sizeof *v);
+
+    if (!v)
+        return;
+    for (size_t i = 0; i < a->sets.n; i++)
+        v[i] = a->sets.v[i];
+    if (a->weights) {
+        const size_t size = strlen(a->weights) + sizeof "weight=";
+        char *text = ws_arena_alloc(&run->arena, size);
+        if (text)
+            snprintf(text, size, "weight=%s", a->weights);
+        v[a->sets.n] = text ? text : "";
+    }
+    a->req.sets = v;
+    a->req.n_sets = n;
+}
+
+void ws_merge_plan(ws_run *run, struct merge_args *a)
+{
+    const bool good = !run->errors.n;
+    const char *out = a->model.w.out;
+
+    if (good && !a->dry && ws_stdout_check(run, &a->model.w))
+        return;
+    if (good && (ws_spool_in(run, &a->spool, a->models.v, a->models.n, out) ||
+                 ws_spool_in(run, &a->spool, &a->base, 1, out)))
+        return;
+    const ws_write_opts part = a->req.write;
+    ws_model_args_fill(&a->model, &a->req.write);
+    a->req.write.part = part.part;
+    a->req.write.parts = part.parts;
+    sets_fill(run, a);
+    a->req.base = a->base;
+    a->req.models = a->models.v;
+    a->req.n_models = a->models.n;
+    a->req.method = a->method;
+    a->req.lines = a->lines;
+    a->req.coefficients = a->coefficients;
+    a->req.on_missing = (ws_on_missing)a->on_missing.index;
+    a->req.seed = (uint64_t)a->seed;
+    ws_plan_new(&a->plan, &a->req, &run->ctx, &run->errors);
+    if (a->plan)
+        run->target = a->plan->out;
+    if (a->plan && !run->errors.n)
+        ws_run_strict(run);
+}
+
+/** No --method: name them all and a line that works. The inputs are looked at too. */
+static void method_missing(ws_run *run, const struct merge_args *a)
+{
+    char names[400] = "", line[200] = "wsurg ";
+    ws_err err = WS_ERR_INIT;
+
+    for (size_t i = 0; i < ws_method_count(); i++) {
+        const size_t n = strlen(names);
+        snprintf(names + n, sizeof names - n, "%s%s", i ? ", " : "",
+                 ws_method_at(i)->name);
+    }
+    ws_err *e = ws_run_error(run, WS_E_USAGE, "no --method: one of %s", names);
+    snprintf(line + 6, sizeof line - 6, "%s", run->command);
+    for (size_t i = 0; i < a->models.n; i++) {
+        const size_t n = strlen(line);
+        snprintf(line + n, sizeof line - n, " ");
+        ws_show_quoted(a->models.v[i], line, sizeof line);
+    }
+    if (a->base) {
+        const size_t n = strlen(line);
+        snprintf(line + n, sizeof line - n, " --base ");
+        ws_show_quoted(a->base, line, sizeof line);
+    }
+    const char *method = a->base ? "ties" : "linear";
+    if (strlen(line) + 32 < sizeof line)
+        ws_err_hint(e, "%s: %s --method %s", a->base ? "with a base" : "an average",
+                    line, method);
+    else
+        ws_err_hint(e, "%s: --method %s", a->base ? "with a base" : "an average",
+                    method);
+    for (size_t i = 0; i < a->models.n; i++) {
+        ws_ckpt *c = NULL;
+        if (strcmp(a->models.v[i], "-") == 0)
+            continue;
+        if (ws_ckpt_open(&c, a->models.v[i], NULL, &err)) {
+            ws_err_at(&err, a->models.v[i], NULL, -1);
+            ws_run_fail(run, &err);
+            err = (ws_err)WS_ERR_INIT;
+        }
+        ws_ckpt_free(c);
+    }
+}
+
+void ws_merge_check(ws_run *run, void *args)
+{
+    struct merge_args *a = args;
+
+    a->req = (ws_merge_req)WS_MERGE_REQ_INIT;
+    if (a->part)
+        part_fill(run, a->part, &a->req.write);
+    if (a->weights)
+        for (size_t i = 0; i < a->sets.n; i++)
+            if (strncmp(a->sets.v[i], "weight", 6) == 0 &&
+                (a->sets.v[i][6] == '=' || a->sets.v[i][6] == '.')) {
+                ws_run_error(run, WS_E_USAGE, "both --weights and --set %s are given",
+                             a->sets.v[i]);
+                break;
+            }
+    if (!a->models.n && !a->base)
+        return; // the parser has said so
+    if (a->method)
+        ws_merge_plan(run, a);
+    else
+        method_missing(run, a);
+}
+
+void ws_merge_done(void *args)
+{
+    struct merge_args *a = args;
+
+    ws_plan_free(a->plan);
+    ws_spool_close(&a->spool);
+}

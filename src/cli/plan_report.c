@@ -1,0 +1,233 @@
+/*
+ * plan_report.c - a plan, shown before anything is read
+ */
+#include "plan_report.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "gen.h"
+#include "report.h"
+
+/* ---- one tensor ---- */
+
+/** The models whose tensor goes into @p t: the base first. */
+static void sources_json(cJSON *list, const ws_plan *plan, const ws_plan_tensor *t)
+{
+    if (t->action == WS_ACT_COPY) {
+        ws_j_str(list, NULL, plan->inputs[t->copy_from].label);
+        return;
+    }
+    if (t->base)
+        ws_j_str(list, NULL, plan->inputs[0].label);
+    for (size_t k = 0; k < t->job.n_models; k++)
+        ws_j_str(list, NULL, plan->inputs[t->model_of[k] + plan->has_base].label);
+}
+
+void ws_plan_tensors_json(cJSON *list, const struct merge_args *a)
+{
+    const ws_plan *plan = a->plan;
+
+    for (size_t i = 0; i < plan->n_tensors; i++) {
+        const ws_plan_tensor *t = &plan->tensors[i];
+        cJSON *o = ws_j_obj(list, NULL);
+        ws_j_str(o, "name", t->t.name);
+        ws_j_str(o, "dtype", ws_dtype_info(t->t.dtype)->name);
+        cJSON *shape = ws_j_arr(o, "shape");
+        for (int d = 0; d < t->t.rank; d++)
+            ws_j_u64(shape, NULL, t->t.shape[d]);
+        ws_j_str(o, "action", t->action == WS_ACT_COPY ? "copy" : "merge");
+        sources_json(ws_j_arr(o, "sources"), plan, t);
+        if (t->layer >= 0)
+            ws_j_u64(o, "layer", (uint64_t)t->layer);
+        else
+            ws_j_null(o, "layer");
+        ws_j_num(o, "scale", plan->has_lines ? t->job.scale : 1.0);
+    }
+}
+
+static void shape_text(const ws_tensor *t, char *out, size_t size)
+{
+    size_t n = 0;
+
+    out[0] = '\0';
+    for (int d = 0; d < t->rank && n < size; d++)
+        n += (size_t)snprintf(out + n, size - n, "%s%llu", d ? "," : "",
+                              (unsigned long long)t->shape[d]);
+}
+
+static void tensor_print(ws_run *run, const struct merge_args *a,
+                         const ws_plan_tensor *t)
+{
+    const ws_plan *plan = a->plan;
+    char shape[160], name[512], number[32];
+
+    shape_text(&t->t, shape, sizeof shape);
+    ws_show(t->t.name, name, sizeof name);
+    ws_run_print(run, "%s %s [%s] ", name, ws_dtype_info(t->t.dtype)->name, shape);
+    if (t->action == WS_ACT_COPY) {
+        ws_run_print(run, "copy of %s\n", plan->inputs[t->copy_from].label);
+        return;
+    }
+    ws_run_print(run, "%s of", plan->method->name);
+    if (t->base)
+        ws_run_print(run, " %s +", plan->inputs[0].label);
+    for (size_t k = 0; k < t->job.n_models; k++)
+        ws_run_print(run, "%s %s", k ? "," : "",
+                     plan->inputs[t->model_of[k] + plan->has_base].label);
+    if (plan->has_lines && isfinite(t->job.scale)) {
+        ws_show_num(t->job.scale, number);
+        ws_run_print(run, " · scale %s", number);
+    }
+    if (t->layer >= 0)
+        ws_run_print(run, " · block %d", t->layer);
+    ws_run_print(run, "\n");
+}
+
+/* ---- the whole ---- */
+
+static void cost_json(cJSON *to, const ws_cost *c)
+{
+    ws_j_u64(to, "read", c->read);
+    ws_j_u64(to, "write", c->write);
+    ws_j_u64(to, "memory", c->memory);
+    ws_j_u64(to, "memory_floor", c->memory_floor);
+    ws_j_u64(to, "disk", c->disk);
+    ws_j_u64(to, "disk_free", c->disk_free);
+}
+
+/** Path of output file @p i as the run will name it. */
+static const char *out_path(ws_run *run, const struct merge_args *a, size_t i)
+{
+    const ws_plan *plan = a->plan;
+    const char *out = plan->out;
+
+    if (!plan->out_is_dir)
+        return out;
+    const size_t n = strlen(out) + strlen(plan->files[i].name) + 2;
+    char *p = ws_arena_alloc(&run->arena, n);
+    if (p)
+        snprintf(p, n, "%s%s%s", out, out[strlen(out) - 1] == '/' ? "" : "/",
+                 plan->files[i].name);
+    return p;
+}
+
+static void plan_json(ws_run *run, const struct merge_args *a, const char *key)
+{
+    const ws_plan *plan = a->plan;
+    cJSON *to = ws_run_result(run), *o;
+
+    ws_merge_head_json(to, a, true);
+    ws_j_str(to, "key", key);
+    o = ws_j_arr(to, "outputs");
+    for (size_t i = 0; i < plan->n_files; i++) {
+        cJSON *f = ws_j_obj(o, NULL);
+        ws_j_str(f, "path", out_path(run, a, i));
+        ws_j_u64(f, "bytes", plan->files[i].bytes);
+    }
+    o = ws_j_obj(to, "tensors");
+    ws_j_u64(o, "merged", plan->n_tensors - plan->n_copied);
+    ws_j_u64(o, "copied", plan->n_copied);
+    ws_j_u64(o, "dropped", plan->n_dropped);
+    if (run->g.tensors)
+        ws_plan_tensors_json(ws_j_arr(o, "list"), a);
+    cost_json(ws_j_obj(to, "cost"), &plan->cost);
+}
+
+/** Where each parameter's value comes from, one line each. */
+static void parameters_print(ws_run *run, const ws_plan *plan)
+{
+    static const char *const from[] = { "default", "command line", "recipe",
+                                        "coefficients" };
+    char text[32];
+
+    for (size_t i = 0; i < plan->n_values; i++) {
+        const ws_value *v = &plan->values[i];
+        ws_run_print(run, "  %-10s", v->param->name);
+        for (size_t k = 0; k < v->n; k++) {
+            const bool same = v->n > 1 && k == 0;
+            bool all = same;
+            for (size_t j = 1; all && j < v->n; j++)
+                all = v->v[j] == v->v[0] && v->origin[j] == v->origin[0];
+            ws_gen_param_value(v->param, v->v[k], text);
+            ws_run_print(run, "%s%s (%s)", k ? ", " : " ", text, from[v->origin[k]]);
+            if (all)
+                break;
+        }
+        ws_run_print(run, "\n");
+    }
+}
+
+static void inputs_print(ws_run *run, const struct merge_args *a)
+{
+    const ws_plan *plan = a->plan;
+
+    for (size_t i = 0; i < plan->n_inputs; i++) {
+        const ws_plan_input *in = &plan->inputs[i];
+        const bool base = plan->has_base && i == 0;
+        uint64_t bytes = 0;
+        char size[24];
+
+        for (size_t t = 0; t < ws_ckpt_count(in->ckpt); t++)
+            bytes += ws_ckpt_tensor(in->ckpt, t)->n_bytes;
+        ws_show_bytes(bytes, size);
+        ws_run_print(run, "%-11s %s  %s · %zu tensors · %s%s\n",
+                     base ? "base" : "model", ws_spool_typed(&a->spool, in->path),
+                     ws_ckpt_format(in->ckpt), ws_ckpt_count(in->ckpt), size,
+                     base && plan->base_implied ? "   (implied)" : "");
+    }
+}
+
+static void cost_print(ws_run *run, const ws_cost *c)
+{
+    char read[24], write[24], disk[24], left[24];
+
+    ws_show_bytes(c->read, read);
+    ws_show_bytes(c->write, write);
+    ws_show_bytes(c->disk, disk);
+    ws_show_bytes(c->disk_free, left);
+    ws_run_print(run, "cost        read %s · write %s · disk %s of %s free\n", read,
+                 write, disk, left);
+    ws_run_print(run, "memory      %.0f MiB, at least %.0f MiB\n",
+                 ceil((double)c->memory / 0x1p20),
+                 ceil((double)c->memory_floor / 0x1p20));
+}
+
+static void lines_print(ws_run *run, const ws_plan *plan)
+{
+    char alpha[32] = "auto", beta[32] = "auto";
+
+    if (isfinite(plan->lines_alpha))
+        ws_show_num(plan->lines_alpha, alpha);
+    if (isfinite(plan->lines_beta))
+        ws_show_num(plan->lines_beta, beta);
+    ws_run_print(run, "lines       alpha %s · beta %s · %d blocks\n", alpha, beta,
+                 plan->n_layers);
+}
+
+void ws_plan_report(ws_run *run, const struct merge_args *a, const char *key)
+{
+    const ws_plan *plan = a->plan;
+    char bytes[24];
+    uint64_t total = 0;
+
+    plan_json(run, a, key);
+    ws_run_print(run, "method      %s\n", plan->method->name);
+    parameters_print(run, plan);
+    if (plan->has_lines)
+        lines_print(run, plan);
+    inputs_print(run, a);
+    if (run->g.tensors)
+        for (size_t i = 0; i < plan->n_tensors; i++)
+            tensor_print(run, a, &plan->tensors[i]);
+    ws_run_print(run, "tensors     %zu merged, %zu copied, %zu left out\n",
+                 plan->n_tensors - plan->n_copied, plan->n_copied, plan->n_dropped);
+    for (size_t i = 0; i < plan->n_files; i++)
+        total += plan->files[i].bytes;
+    ws_show_bytes(total, bytes);
+    ws_run_print(run, "output      %s  %zu file%s · %s\n", plan->out, plan->n_files,
+                 plan->n_files == 1 ? "" : "s", bytes);
+    cost_print(run, &plan->cost);
+    if (key)
+        ws_run_print(run, "key         %s\n", key);
+}

@@ -1,0 +1,715 @@
+/*
+ * exec.c - the executor: hands slices to threads in file order, joins them in slice order
+ *
+ *     tensor:  pass 0 -> pass 1 -> ... -> apply        each phase: all slices
+ *     slice:   scan (or apply) on any thread -> joined when all before it are
+ *
+ * A slice's partial lies in a ring slot until it is joined; no slice is handed out
+ * whose slot is still taken, so memory is bounded and no thread runs far ahead.
+ */
+#include "engine/exec.h"
+
+#include <pthread.h>
+#include <string.h>
+
+#include "base/os.h"
+#include "engine/sums.h"
+#include "engine/tile.h"
+#include "wsurg/alloc.h"
+
+enum {
+    APPLY = -1,       /**< phase after the passes */
+    RECORD_SLICE = 1, /**< journal: a = tensor, b = slice */
+    SLOTS_PER_THREAD = 2,
+};
+
+/** One tensor in work. */
+struct work {
+    bool used;
+    size_t index; // of the plan's tensor
+    const ws_plan_tensor *pt;
+    const ws_method *method;
+    void *state;
+    size_t partial; // bytes of a slot
+    unsigned char *slots;
+    bool *done;    // (n_slots)
+    double **kept; // (n_slices) sums of slices written before; NULL: none
+    int phase;     // pass number or APPLY
+    uint64_t next, joined;
+    bool joining;
+    bool copies_equal;     // if all sources are equal, the first is copied
+    atomic_bool different; // pass 0 found sources that differ
+};
+
+struct ws_exec {
+    const ws_plan *plan;
+    ws_exec_mode mode;
+    ws_pool *pool;
+    ws_stage *stage;
+    const int *ids;
+    size_t first, end, next; // tensors of this run; next to open
+    size_t n_slots, n_sums;
+    bool hash;
+    ws_tensor_result *results; // (plan->n_tensors), those of the run filled
+    ws_xxh128 **in_slices;     // (n_tensors) (n_inputs, n_slices)
+    double ***kept;            // (n_tensors) (n_slices) sums that the journal holds
+    ws_arena arena;
+    struct work *works; // (window)
+    int window;
+    size_t turn;         // index of the oldest tensor in work
+    ws_scratch *scratch; // (threads)
+    pthread_mutex_t lock;
+    pthread_cond_t change;
+    ws_err err;
+    bool failed;
+    atomic_uint_least64_t read_bytes, written_bytes, progress_bytes, peak;
+    uint64_t total_bytes;
+    double start, last_report;
+};
+
+/* ---- set-up ---- */
+
+static size_t carry_bytes(const ws_plan *plan)
+{
+    size_t most = 0;
+    for (size_t i = 0; i < plan->n_tensors; i++) {
+        const ws_plan_tensor *pt = &plan->tensors[i];
+        const ws_method *m = pt->f64 ? ws_method_f64(plan->method) : plan->method;
+        if (pt->action != WS_ACT_MERGE || m->carry_size == NULL)
+            continue;
+        const size_t n = m->carry_size(&pt->job);
+        most = n > most ? n : most;
+    }
+    return most;
+}
+
+uint64_t ws_exec_thread_bytes(const ws_plan *plan, size_t tile)
+{
+    uint64_t most = 0;
+    for (size_t i = 0; i < plan->n_tensors; i++) {
+        ws_tile_layout l;
+        if (!ws_tile_layout_make(plan, &plan->tensors[i], tile, &l))
+            return UINT64_MAX / 128;
+        most = l.total > most ? l.total : most;
+    }
+    // hash states, lanes and carry
+    return most + (plan->n_inputs + 1) * 1024 +
+           ws_sums_count(plan->n_models) * sizeof(ws_lanes) + carry_bytes(plan);
+}
+
+/** Bytes of a slot: a pass's partial or an applied slice's sums. */
+static size_t slot_bytes(const ws_plan *plan, const ws_plan_tensor *pt)
+{
+    const ws_method *m = pt->f64 ? ws_method_f64(plan->method) : plan->method;
+    size_t n = ws_sums_count(plan->n_models) * sizeof(double);
+    if (pt->action == WS_ACT_MERGE && m->passes != NULL) {
+        const size_t p = m->passes->partial_size(&pt->job);
+        n = p > n ? p : n;
+    }
+    return (n + 63) & ~(size_t)63;
+}
+
+static size_t state_bytes(const ws_plan *plan, const ws_plan_tensor *pt)
+{
+    const ws_method *m = pt->f64 ? ws_method_f64(plan->method) : plan->method;
+    if (pt->action != WS_ACT_MERGE || m->passes == NULL)
+        return 0;
+    return m->passes->state_size(&pt->job);
+}
+
+uint64_t ws_exec_tensor_bytes(const ws_plan *plan, int threads)
+{
+    uint64_t most = 0;
+    for (size_t i = 0; i < plan->n_tensors; i++) {
+        const ws_plan_tensor *pt = &plan->tensors[i];
+        const uint64_t n =
+            state_bytes(plan, pt) +
+            slot_bytes(plan, pt) * (uint64_t)(threads * SLOTS_PER_THREAD) +
+            pt->job.n_slices * (plan->n_inputs + 2) * sizeof(ws_xxh128);
+        most = n > most ? n : most;
+    }
+    return most;
+}
+
+/** Digest arrays and sums of every tensor of the run. */
+static bool make_results(ws_exec *x)
+{
+    const ws_plan *plan = x->plan;
+    x->results = ws_arena_calloc(&x->arena, plan->n_tensors, sizeof *x->results);
+    x->in_slices = ws_arena_calloc(&x->arena, plan->n_tensors, sizeof *x->in_slices);
+    x->kept = ws_arena_calloc(&x->arena, plan->n_tensors, sizeof *x->kept);
+    if (x->results == NULL || x->in_slices == NULL || x->kept == NULL)
+        return false;
+    for (size_t i = x->first; i < x->end; i++) {
+        ws_tensor_result *r = &x->results[i];
+        const uint64_t n = plan->tensors[i].job.n_slices;
+        r->sums = ws_arena_calloc(&x->arena, x->n_sums, sizeof *r->sums);
+        r->in = ws_arena_calloc(&x->arena, plan->n_inputs, sizeof *r->in);
+        r->slices = ws_arena_calloc(&x->arena, n, sizeof *r->slices);
+        x->in_slices[i] =
+            ws_arena_calloc(&x->arena, n * plan->n_inputs, sizeof **x->in_slices);
+        if (r->sums == NULL || r->in == NULL || r->slices == NULL ||
+            x->in_slices[i] == NULL)
+            return false;
+        for (size_t k = 0; k < plan->n_inputs; k++)
+            x->total_bytes += plan->tensors[i].t.n_bytes;
+    }
+    return true;
+}
+
+ws_status ws_exec_new(ws_exec **out, const ws_plan *plan, ws_exec_mode mode,
+                      ws_pool *pool, ws_stage *stage, const int *ids, size_t first,
+                      size_t n, ws_err *err)
+{
+    ws_exec *x = ws_calloc(1, sizeof *x);
+    if (x == NULL)
+        return ws_fail(err, WS_E_MEMORY, "no memory for the executor");
+    const int threads = ws_pool_size(pool);
+    x->plan = plan;
+    x->mode = mode;
+    x->pool = pool;
+    x->stage = stage;
+    x->ids = ids;
+    x->first = x->next = first;
+    x->end = first + n;
+    x->n_slots = (size_t)threads * SLOTS_PER_THREAD;
+    x->n_sums = ws_sums_count(plan->n_models);
+    x->hash = mode == WS_EXEC_WRITE;
+    x->window = plan->priv->exec.window;
+    pthread_mutex_init(&x->lock, NULL);
+    pthread_cond_init(&x->change, NULL);
+    x->works = ws_calloc((size_t)x->window, sizeof *x->works);
+    x->scratch = ws_calloc((size_t)threads, sizeof *x->scratch);
+    ws_status st = WS_OK;
+    if (x->works == NULL || x->scratch == NULL || !make_results(x))
+        st = ws_fail(err, WS_E_MEMORY, "no memory for the executor");
+    size_t block = 64;
+    for (size_t i = first; i < x->end; i++) {
+        ws_tile_layout l;
+        if (ws_tile_layout_make(plan, &plan->tensors[i], plan->priv->exec.tile, &l) &&
+            l.total > block)
+            block = l.total;
+    }
+    const size_t carry = carry_bytes(plan);
+    for (int t = 0; st == WS_OK && t < threads; t++)
+        st = ws_scratch_init(&x->scratch[t], plan, block, carry, err);
+    if (st != WS_OK) {
+        ws_exec_free(x);
+        return st;
+    }
+    *out = x;
+    return WS_OK;
+}
+
+static void work_close(struct work *w)
+{
+    ws_free(w->state);
+    ws_free(w->slots);
+    ws_free(w->done);
+    *w = (struct work){ 0 };
+}
+
+void ws_exec_free(ws_exec *x)
+{
+    if (x == NULL)
+        return;
+    for (int i = 0; x->works != NULL && i < x->window; i++)
+        work_close(&x->works[i]);
+    for (int t = 0; x->scratch != NULL && t < ws_pool_size(x->pool); t++)
+        ws_scratch_free(&x->scratch[t], x->plan);
+    ws_free(x->works);
+    ws_free(x->scratch);
+    ws_arena_free(&x->arena);
+    pthread_cond_destroy(&x->change);
+    pthread_mutex_destroy(&x->lock);
+    ws_free(x);
+}
+
+/* ---- journal ---- */
+
+/** Digest of a slice of one source of a tensor. */
+static ws_xxh128 *in_slice(const ws_exec *x, size_t tensor, size_t input,
+                           uint64_t slice)
+{
+    return &x->in_slices[tensor][input * x->plan->tensors[tensor].job.n_slices + slice];
+}
+
+/** Payload of a slice's record: output digest, input digests, sums. */
+static size_t record_bytes(const ws_exec *x)
+{
+    return (1 + x->plan->n_inputs) * sizeof(ws_xxh128) + x->n_sums * sizeof(double);
+}
+
+static ws_status record_slice(ws_exec *x, const struct work *w, uint64_t slice,
+                              const double *sums, ws_err *err)
+{
+    const ws_tensor_result *r = &x->results[w->index];
+    const size_t n_in = x->plan->n_inputs;
+    unsigned char payload[(1 + 65) * sizeof(ws_xxh128) + 1024 * sizeof(double)];
+    const size_t n = record_bytes(x);
+    if (n > sizeof payload)
+        return ws_fail(err, WS_E_INTERNAL, "journal record of %zu bytes", n);
+    memcpy(payload, &r->slices[slice], sizeof(ws_xxh128));
+    for (size_t k = 0; k < n_in; k++)
+        memcpy(payload + (1 + k) * sizeof(ws_xxh128), in_slice(x, w->index, k, slice),
+               sizeof(ws_xxh128));
+    memcpy(payload + (1 + n_in) * sizeof(ws_xxh128), sums, x->n_sums * sizeof *sums);
+    return ws_stage_record(x->stage, RECORD_SLICE, w->index, slice, payload, n, err);
+}
+
+/** Take one record over: the slice counts as written. */
+static ws_status replay(void *arg, uint32_t type, uint64_t a, uint64_t b,
+                        const void *payload, size_t n, ws_err *err)
+{
+    ws_exec *x = arg;
+    if (type != RECORD_SLICE)
+        return WS_OK;
+    if (a < x->first || a >= x->end || b >= x->plan->tensors[a].job.n_slices ||
+        n != record_bytes(x))
+        return ws_fail(err, WS_E_INTERNAL, "journal record of an unknown slice");
+    const uint64_t n_slices = x->plan->tensors[a].job.n_slices;
+    const size_t n_in = x->plan->n_inputs, n_digests = (1 + n_in) * sizeof(ws_xxh128);
+    if (x->kept[a] == NULL)
+        x->kept[a] = ws_arena_calloc(&x->arena, n_slices, sizeof **x->kept);
+    double *sums = ws_arena_calloc(&x->arena, x->n_sums, sizeof *sums);
+    if (x->kept[a] == NULL || sums == NULL)
+        return ws_fail(err, WS_E_MEMORY, "no memory for the journal");
+    const unsigned char *p = payload;
+    memcpy(&x->results[a].slices[b], p, sizeof(ws_xxh128));
+    for (size_t k = 0; k < n_in; k++)
+        memcpy(in_slice(x, a, k, b), p + (1 + k) * sizeof(ws_xxh128),
+               sizeof(ws_xxh128));
+    memcpy(sums, p + n_digests, x->n_sums * sizeof *sums);
+    x->kept[a][b] = sums;
+    return WS_OK;
+}
+
+ws_status ws_exec_resume(ws_exec *x, ws_err *err)
+{
+    return ws_stage_replay(x->stage, replay, x, err);
+}
+
+/* ---- one slice ---- */
+
+/** A slice in a thread's hands. */
+struct unit {
+    struct work *w;
+    uint64_t slice;
+    int phase;
+};
+
+static uint64_t slice_first(const struct unit *u)
+{
+    return u->slice * u->w->pt->job.slice_len;
+}
+
+static uint64_t slice_end(const struct unit *u)
+{
+    const ws_job *job = &u->w->pt->job;
+    const uint64_t end = slice_first(u) + job->slice_len;
+    return end < job->n ? end : job->n;
+}
+
+static unsigned char *slot_of(const ws_exec *x, const struct unit *u)
+{
+    return u->w->slots + u->slice % x->n_slots * u->w->partial;
+}
+
+static ws_tile_job tile_job(ws_exec *x, const struct unit *u)
+{
+    ws_tile_job j = {
+        .plan = x->plan,
+        .pt = u->w->pt,
+        .method = u->w->method,
+        .state = u->w->state,
+        .slice = u->slice,
+        .hash_inputs = x->hash && u->phase == APPLY && x->plan->req->write.provenance,
+        .read_bytes = &x->read_bytes,
+    };
+    ws_tile_layout_make(x->plan, u->w->pt, x->plan->priv->exec.tile, &j.layout);
+    return j;
+}
+
+/** The next run of elements that a sampling pass looks at; false when there is none. */
+static bool next_run(ws_sample sample, uint64_t *first, uint64_t *n, uint64_t end)
+{
+    if (sample.period != 0) {
+        const uint64_t at = *first % sample.period;
+        if (at >= sample.span)
+            *first += sample.period - at;
+        const uint64_t left = sample.span - *first % sample.period;
+        *n = *n < left ? *n : left;
+    }
+    if (*first >= end)
+        return false;
+    if (*n > end - *first)
+        *n = end - *first;
+    return true;
+}
+
+/** A pass over one slice, into its slot. */
+static ws_status scan_slice(ws_exec *x, const struct unit *u, ws_scratch *s,
+                            ws_err *err)
+{
+    const ws_tile_job j = tile_job(x, u);
+    const ws_passes *passes = u->w->method->passes;
+    const ws_job *job = &u->w->pt->job;
+    unsigned char *partial = slot_of(x, u);
+    memset(partial, 0, u->w->partial);
+    const ws_sample sample = passes->sample == NULL
+                                 ? (ws_sample){ 0, 0 }
+                                 : passes->sample(job, u->phase, u->w->state);
+    uint64_t first = slice_first(u), n = j.layout.tile;
+    while (next_run(sample, &first, &n, slice_end(u))) {
+        ws_tile tile;
+        ws_status st = ws_tile_load(&j, s, first, (size_t)n, &tile, err);
+        if (st != WS_OK)
+            return st;
+        passes->scan(job, u->phase, u->w->state, &tile, partial);
+        if (u->w->copies_equal && u->phase == 0 &&
+            ws_count_changed(j.layout.real == 8, &tile, job->n_models) > 0)
+            atomic_store_explicit(&u->w->different, true, memory_order_relaxed);
+        first += n;
+        n = j.layout.tile;
+    }
+    return WS_OK;
+}
+
+/** Fold a thread's sums of a slice into its slot; digests into the tensor's arrays. */
+static void close_slice(ws_exec *x, const struct unit *u, ws_scratch *s, double *sums)
+{
+    const ws_plan_tensor *pt = u->w->pt;
+    for (size_t i = 0; i < x->n_sums; i++)
+        if (s->lanes[i].count > 0)
+            sums[i] = ws_lanes_sum(&s->lanes[i]);
+    for (size_t k = 0; k < pt->job.n_models; k++) {
+        const ws_tally *t = &s->tally[k];
+        double *m = sums + WS_SUM_FIXED + WS_SUMS_PER_MODEL * pt->model_of[k];
+        m[0] = (double)t->kept;
+        m[1] = (double)t->dropped_small;
+        m[2] = (double)t->dropped_large;
+        m[3] = (double)t->dropped_random;
+        m[4] = t->kept_sq;
+    }
+    if (!x->hash)
+        return;
+    const size_t n_in = x->plan->n_inputs;
+    x->results[u->w->index].slices[u->slice] = ws_xxh_stream_end(s->hash[n_in]);
+    for (size_t k = 0; k < n_in && x->plan->req->write.provenance; k++)
+        *in_slice(x, u->w->index, k, u->slice) = ws_xxh_stream_end(s->hash[k]);
+}
+
+/** The last phase of one slice: to bytes, written and journaled. */
+static ws_status apply_slice(ws_exec *x, const struct unit *u, ws_scratch *s,
+                             ws_err *err)
+{
+    const ws_tile_job j = tile_job(x, u);
+    const ws_plan_tensor *pt = u->w->pt;
+    const size_t n_in = x->plan->n_inputs;
+    const bool copy =
+        pt->action == WS_ACT_COPY || (u->w->copies_equal && !u->w->different);
+    double *sums = (double *)(void *)slot_of(x, u);
+    memset(sums, 0, u->w->partial);
+    memset(s->lanes, 0, x->n_sums * sizeof *s->lanes);
+    memset(s->tally, 0, (x->plan->n_models + 1) * sizeof *s->tally);
+    memset(s->carry, 0, s->carry_size);
+    for (size_t k = 0; k <= n_in && x->hash; k++)
+        ws_xxh_stream_reset(s->hash[k]);
+    const uint64_t end = slice_end(u);
+    for (uint64_t first = slice_first(u); first < end;) {
+        const size_t n = end - first < j.layout.tile ? end - first : j.layout.tile;
+        void *bytes = NULL;
+        ws_tile tile;
+        ws_status st;
+        if (copy) {
+            st = ws_tile_copy(&j, s, first, n, sums, &bytes, err);
+        } else {
+            st = ws_tile_load(&j, s, first, n, &tile, err);
+            if (st == WS_OK)
+                st = ws_tile_apply(&j, s, &tile, x->mode, sums, &bytes, err);
+        }
+        if (st == WS_OK && x->mode == WS_EXEC_WRITE) {
+            const uint64_t bits = ws_dtype_info(pt->t.dtype)->bits;
+            const uint64_t offset = first * bits / 8;
+            const size_t len = (size_t)((first + n) * bits / 8 - offset);
+            ws_xxh_stream_add(s->hash[n_in], bytes, len);
+            st = ws_stage_write(x->stage, x->ids[pt->t.file], bytes, len,
+                                pt->t.offset + offset, err);
+            atomic_fetch_add(&x->written_bytes, len);
+            atomic_fetch_add(&x->progress_bytes, len * n_in);
+        }
+        if (st != WS_OK)
+            return st;
+        first += n;
+    }
+    close_slice(x, u, s, sums);
+    return x->mode == WS_EXEC_WRITE ? record_slice(x, u->w, u->slice, sums, err)
+                                    : WS_OK;
+}
+
+/** Join the slot of slice @p s: the oldest one not joined. */
+static void join_slice(ws_exec *x, struct work *w, uint64_t slice)
+{
+    const struct unit u = { w, slice, w->phase };
+    if (w->phase != APPLY) {
+        w->method->passes->join(&w->pt->job, w->phase, w->state, slot_of(x, &u), slice);
+        return;
+    }
+    const double *from = w->kept != NULL && w->kept[slice] != NULL
+                             ? w->kept[slice]
+                             : (const double *)(const void *)slot_of(x, &u);
+    double *sums = x->results[w->index].sums;
+    for (size_t i = 0; i < x->n_sums; i++)
+        sums[i] += from[i];
+}
+
+/* ---- scheduling; all with the lock held unless said otherwise ---- */
+
+static bool fully_kept(const ws_exec *x, size_t index)
+{
+    const uint64_t n = x->plan->tensors[index].job.n_slices;
+    if (x->kept[index] == NULL)
+        return n == 0;
+    for (uint64_t s = 0; s < n; s++)
+        if (x->kept[index][s] == NULL)
+            return false;
+    return true;
+}
+
+/** The tensor is through: its digests from those of its slices. */
+static void finish_tensor(ws_exec *x, size_t index)
+{
+    const ws_plan_tensor *pt = &x->plan->tensors[index];
+    ws_tensor_result *r = &x->results[index];
+    const size_t n = pt->job.n_slices;
+    r->out = ws_tensor_digest(&pt->t, r->slices, n);
+    for (size_t k = 0; k < x->plan->n_inputs; k++) {
+        const ws_tensor *t = ws_plan_source(x->plan, pt, k);
+        if (t != NULL)
+            r->in[k] = ws_tensor_digest(t, &x->in_slices[index][k * n], n);
+    }
+}
+
+/** The phase that follows pass @p phase - 1: a pass that begin() wants, or apply. */
+static int phase_after(const struct work *w, int phase)
+{
+    const ws_passes *passes = w->pt->action == WS_ACT_MERGE ? w->method->passes : NULL;
+    return passes != NULL && passes->begin(&w->pt->job, phase, w->state) ? phase
+                                                                         : APPLY;
+}
+
+/** Put the next tensor that has work left into @p w; false without memory. */
+static bool open_tensor(ws_exec *x, struct work *w, size_t index)
+{
+    const ws_plan_tensor *pt = &x->plan->tensors[index];
+    *w = (struct work){ .used = true, .index = index, .pt = pt };
+    w->method = pt->f64 ? ws_method_f64(x->plan->method) : x->plan->method;
+    w->partial = slot_bytes(x->plan, pt);
+    w->kept = x->kept[index];
+    const size_t state = state_bytes(x->plan, pt);
+    w->state = state > 0 ? ws_calloc(1, state) : NULL;
+    w->slots = ws_alloc(w->partial * x->n_slots);
+    w->done = ws_calloc(x->n_slots, sizeof *w->done);
+    if ((state > 0 && w->state == NULL) || w->slots == NULL || w->done == NULL)
+        return false;
+    w->copies_equal = pt->action == WS_ACT_MERGE && w->method->passes != NULL &&
+                      w->method->passes->sample == NULL &&
+                      w->method->keeps_equal != NULL &&
+                      w->method->keeps_equal(&pt->job);
+    w->phase = fully_kept(x, index) ? APPLY : phase_after(w, 0);
+    return true;
+}
+
+static void fail(ws_exec *x, const ws_err *err)
+{
+    if (!x->failed)
+        x->err = *err;
+    x->failed = true;
+    pthread_cond_broadcast(&x->change);
+}
+
+/** Hand out the slices that the journal holds: they only wait to be joined. */
+static void pass_over_kept(ws_exec *x, struct work *w)
+{
+    while (w->phase == APPLY && w->kept != NULL && w->next < w->pt->job.n_slices &&
+           w->next - w->joined < x->n_slots && w->kept[w->next] != NULL) {
+        w->done[w->next % x->n_slots] = true;
+        w->next++;
+    }
+}
+
+/** A slice of @p w that can be handed out now. */
+static bool take_slice(ws_exec *x, struct work *w, struct unit *u)
+{
+    if (!w->used)
+        return false;
+    pass_over_kept(x, w);
+    if (w->next >= w->pt->job.n_slices || w->next - w->joined >= x->n_slots)
+        return false;
+    *u = (struct unit){ w, w->next++, w->phase };
+    return true;
+}
+
+/** Join the oldest slice of @p w. Lets the lock go meanwhile. */
+static void settle_slice(ws_exec *x, struct work *w)
+{
+    pthread_mutex_unlock(&x->lock);
+    join_slice(x, w, w->joined);
+    pthread_mutex_lock(&x->lock);
+    w->done[w->joined % x->n_slots] = false;
+    w->joined++;
+}
+
+/** All slices of the phase are joined: begin the next one, or close the tensor. */
+static void settle_phase(ws_exec *x, struct work *w)
+{
+    pthread_mutex_unlock(&x->lock);
+    const bool last = w->phase == APPLY;
+    int phase = APPLY;
+    if (!last)
+        phase = phase_after(w, w->phase + 1);
+    else if (x->hash)
+        finish_tensor(x, w->index);
+    pthread_mutex_lock(&x->lock);
+    w->phase = phase;
+    w->next = w->joined = 0;
+    if (last)
+        work_close(w);
+}
+
+/** Do for @p w what waits to be done between slices. One thread at a time does it. */
+static void settle(ws_exec *x, struct work *w)
+{
+    while (w->used && !w->joining) {
+        pass_over_kept(x, w);
+        const bool through = w->joined == w->pt->job.n_slices;
+        if (!through && !w->done[w->joined % x->n_slots])
+            return;
+        w->joining = true;
+        if (through)
+            settle_phase(x, w);
+        else
+            settle_slice(x, w);
+        w->joining = false;
+        pthread_cond_broadcast(&x->change);
+    }
+}
+
+/** The next slice for a thread; waits for one. False when all is done or has failed. */
+static bool next_unit(ws_exec *x, struct unit *u, ws_err *err)
+{
+    for (;;) {
+        bool busy = false;
+        for (int i = 0; i < x->window && !x->failed; i++) {
+            struct work *w = &x->works[(x->turn + (size_t)i) % (size_t)x->window];
+            settle(x, w);
+            if (take_slice(x, w, u))
+                return true;
+            busy |= w->used;
+        }
+        if (x->failed)
+            return false;
+        struct work *free_work = NULL;
+        for (int i = 0; i < x->window && free_work == NULL; i++)
+            free_work = x->works[i].used ? NULL : &x->works[i];
+        if (free_work != NULL && x->next < x->end) {
+            // the oldest tensor in work comes first when slices are looked for
+            x->turn = (size_t)(free_work - x->works) + 1;
+            if (open_tensor(x, free_work, x->next++))
+                continue;
+            ws_fail(err, WS_E_MEMORY, "no memory for a tensor in work");
+            ws_err_at(err, NULL, x->plan->tensors[x->next - 1].t.name, -1);
+            fail(x, err);
+            return false;
+        }
+        if (!busy && x->next == x->end)
+            return false;
+        pthread_cond_wait(&x->change, &x->lock);
+    }
+}
+
+/** Progress and peak memory, at most ten times a second. */
+static void report(ws_exec *x)
+{
+    const ws_ctx *ctx = x->plan->priv->ctx;
+    const double now = ws_os_now();
+    if (now - x->last_report < 0.1)
+        return;
+    x->last_report = now;
+    const uint64_t memory = ws_os_memory_now();
+    if (memory > x->peak)
+        x->peak = memory;
+    if (ctx == NULL || ctx->progress == NULL || x->mode != WS_EXEC_WRITE)
+        return;
+    ws_progress p = { .event = "merge", .unit = "bytes", .total = x->total_bytes };
+    p.done = x->progress_bytes;
+    p.seconds = now - x->start;
+    p.eta =
+        p.done == 0 ? -1.0 : p.seconds * (double)(p.total - p.done) / (double)p.done;
+    ctx->progress(ctx->payload, &p);
+}
+
+static bool must_stop(const ws_exec *x)
+{
+    const ws_ctx *ctx = x->plan->priv->ctx;
+    return ctx != NULL && ctx->stop != NULL && atomic_load(ctx->stop) != 0;
+}
+
+static void run_thread(void *arg, int thread)
+{
+    ws_exec *x = arg;
+    struct unit u;
+    ws_err err = WS_ERR_INIT;
+    pthread_mutex_lock(&x->lock);
+    while (next_unit(x, &u, &err)) {
+        report(x);
+        pthread_mutex_unlock(&x->lock);
+        ws_status st =
+            must_stop(x)       ? ws_fail(&err, WS_E_INTERRUPTED, "stopped on request")
+            : u.phase == APPLY ? apply_slice(x, &u, &x->scratch[thread], &err)
+                               : scan_slice(x, &u, &x->scratch[thread], &err);
+        pthread_mutex_lock(&x->lock);
+        if (st != WS_OK) {
+            ws_err_at(&err, NULL, u.w->pt->t.name, -1);
+            fail(x, &err);
+            break;
+        }
+        u.w->done[u.slice % x->n_slots] = true;
+        settle(x, u.w);
+        pthread_cond_broadcast(&x->change);
+    }
+    pthread_mutex_unlock(&x->lock);
+}
+
+ws_status ws_exec_run(ws_exec *x, ws_err *err)
+{
+    x->start = ws_os_now();
+    ws_pool_run(x->pool, run_thread, x);
+    x->last_report = 0.0;
+    report(x);
+    if (!x->failed)
+        return WS_OK;
+    if (err != NULL)
+        *err = x->err;
+    return x->err.code;
+}
+
+const ws_tensor_result *ws_exec_result(const ws_exec *x, size_t index)
+{
+    return &x->results[index];
+}
+
+uint64_t ws_exec_read_bytes(const ws_exec *x)
+{
+    return x->read_bytes;
+}
+
+uint64_t ws_exec_written_bytes(const ws_exec *x)
+{
+    return x->written_bytes;
+}
+
+uint64_t ws_exec_peak_memory(const ws_exec *x)
+{
+    return x->peak;
+}

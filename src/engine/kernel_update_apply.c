@@ -1,0 +1,359 @@
+/*
+ * kernel_update_apply.c - the task-vector kernels' work on elements: pruning, sums,
+ * combining
+ *
+ * Compiled twice, for float and for double, as the methods are. The formula stands in
+ * kernel_update.c.
+ */
+#include "engine/kernel_pattern.h"
+#include "engine/kernel_update.h"
+
+enum { STEP = 1024 };
+
+/** Elements of a step: as many whole rows as fit into STEP, at least one. */
+static size_t step_of(const ws_job *job, const ws_update *u, size_t n)
+{
+    if (!ws_update_by_row(job, u))
+        return STEP;
+    const size_t row = job->rank > 1 ? (size_t)job->row : n;
+    return row >= STEP ? row : STEP / row * row;
+}
+
+static void tally_random(ws_tally *tally, size_t kept, size_t n)
+{
+    tally->kept += kept;
+    tally->dropped_random += n - kept;
+}
+
+/** An entry on its way to its rank. */
+struct entry {
+    ws_pattern key; // rises as the magnitude falls
+    uint32_t index;
+};
+
+/** What pruning carries through a slice. */
+struct pruner {
+    const ws_job *job;
+    const ws_update *u;
+    const void *state;
+    uint64_t slice;
+    ws_lanes *kept_sq;     // (n_models); NULL where nobody asks
+    void *select;          // the selection's carry
+    struct entry *half[2]; // scratch of ranked rows: (n) each
+    uint32_t *rank;        // of the entries of a step's row
+};
+
+size_t ws_update_carry_size(const ws_job *job)
+{
+    const ws_update u = job->method->update(job);
+    const size_t lanes = job->n_models * sizeof(ws_lanes);
+    if (ws_update_selects(job, &u))
+        return lanes + ws_select_carry_size(job->n_models);
+    if (!ws_update_by_row(job, &u))
+        return lanes;
+    if (u.prune == WS_PRUNE_BAND)
+        return lanes + (size_t)job->shape[job->rank - 1] * sizeof(ws_pattern);
+    const size_t row = job->rank > 1 ? (size_t)job->row : (size_t)job->n;
+    const size_t sort = 2 * ws_update_ranked(job).n * sizeof(struct entry);
+    return lanes + sort + row * sizeof(uint32_t);
+}
+
+static struct pruner pruner_of(const ws_job *job, const ws_update *u, const void *state,
+                               const ws_tile *tile)
+{
+    const size_t n = ws_update_ranked(job).n;
+    ws_lanes *lanes = tile->carry;
+    struct pruner pr = { .job = job, .u = u, .state = state, .slice = tile->slice };
+    pr.kept_sq = tile->tally != NULL ? lanes : NULL;
+    pr.select = lanes + job->n_models;
+    pr.half[0] = pr.select;
+    pr.half[1] = pr.half[0] + n;
+    pr.rank = (uint32_t *)(void *)(pr.half[1] + n);
+    return pr;
+}
+
+/** Order half[0] by rising key, stable: radix sort by bytes, counted in one go. Returns
+ * the half that holds the result. */
+static const struct entry *sort_entries(struct entry *const half[2], size_t n)
+{
+    enum { DIGITS = sizeof(ws_pattern) };
+    uint32_t count[DIGITS][256] = { { 0 } };
+    int from = 0;
+    for (size_t i = 0; i < n; i++)
+        for (int d = 0; d < DIGITS; d++)
+            count[d][(half[0][i].key >> (8 * d)) & 255]++;
+    for (int d = 0; d < DIGITS; d++) {
+        uint32_t *at = count[d], sum = 0;
+        if (at[(half[from][0].key >> (8 * d)) & 255] == n)
+            continue; // all have this byte
+        for (int b = 0; b < 256; b++) {
+            const uint32_t here = at[b];
+            at[b] = sum;
+            sum += here;
+        }
+        for (size_t i = 0; i < n; i++) {
+            const struct entry e = half[from][i];
+            half[!from][at[(e.key >> (8 * d)) & 255]++] = e;
+        }
+        from = !from;
+    }
+    return half[from];
+}
+
+/** rank[i] of every entry of one step: 0 is the smallest magnitude of its vector; of
+ * equal ones the last. */
+static void rank_vectors(const struct pruner *pr, const ws_real *x)
+{
+    const struct update_ranked v = ws_update_ranked(pr->job);
+    for (size_t offset = 0; offset < v.stride; offset++) {
+        for (size_t i = 0; i < v.n; i++) {
+            const ws_pattern p = ws_pattern_of(x[offset + i * v.stride]);
+            pr->half[0][i] = (struct entry){ ~p, (uint32_t)i };
+        }
+        const struct entry *order = sort_entries(pr->half, v.n);
+        for (size_t i = 0; i < v.n; i++)
+            pr->rank[offset + order[i].index * v.stride] = (uint32_t)(v.n - 1 - i);
+    }
+}
+
+WS_HOT static size_t keep_random(ws_real *x, const uint32_t *word, size_t n,
+                                 uint64_t threshold)
+{
+    uint32_t kept = 0;
+    for (size_t i = 0; i < n; i++) {
+        const bool keep = word[i] < threshold;
+        kept += keep;
+        x[i] = keep ? x[i] : (ws_real)0;
+    }
+    return kept;
+}
+
+/** word < ws_random_threshold(p), without leaving floating point. */
+WS_HOT static size_t keep_ranked(ws_real *x, const uint32_t *word, const uint32_t *rank,
+                                 size_t n, struct update_ramp ramp)
+{
+    uint32_t kept = 0;
+    for (size_t i = 0; i < n; i++) {
+        const double p = ramp.low + ramp.step * (double)rank[i];
+        const bool keep = (double)word[i] + 1.0 <= p * 4294967296.0;
+        kept += keep;
+        x[i] = keep ? x[i] : (ws_real)0;
+    }
+    return kept;
+}
+
+/** One step of model k: drop by random words. @p rank NULL: all with the density. */
+static void prune_random(const struct pruner *pr, size_t k, uint64_t first, ws_real *x,
+                         size_t n, const uint32_t *rank, ws_tally *tally)
+{
+    const struct update_ramp ramp =
+        rank != NULL ? ws_update_ramp(pr->u, k, ws_update_ranked(pr->job).n)
+                     : (struct update_ramp){ pr->u->density[k], 0.0 };
+    const uint64_t threshold = ws_random_threshold(pr->u->density[k]);
+    const bool all = rank == NULL && threshold > UINT32_MAX;
+    size_t kept = all ? n : 0;
+    for (size_t i = 0, len; i < n && !all; i += len) {
+        uint32_t word[STEP];
+        len = n - i < STEP ? n - i : STEP;
+        ws_random_fill(&pr->job->rng[k], first + i, word, len);
+        kept += rank != NULL ? keep_ranked(x + i, word, rank + i, len, ramp)
+                             : keep_random(x + i, word, len, threshold);
+    }
+    tally_random(tally, kept, n);
+}
+
+static void add_kept(const struct pruner *pr, size_t k, const ws_real *x, size_t n,
+                     ws_tally *tally)
+{
+    if (pr->kept_sq == NULL)
+        return;
+    ws_lanes_add_dot(&pr->kept_sq[k], x, x, n);
+    tally->kept_sq = ws_lanes_sum(&pr->kept_sq[k]);
+}
+
+/** A row whose entries are kept by their rank. */
+static void prune_ranked(const struct pruner *pr, size_t k, uint64_t first, ws_real *x,
+                         size_t n, ws_tally *tally)
+{
+    const double d = pr->u->density[k];
+    if (d <= 0.0 || d >= 1.0) {
+        prune_random(pr, k, first, x, n, NULL, tally);
+        add_kept(pr, k, x, n, tally);
+        return;
+    }
+    rank_vectors(pr, x);
+    prune_random(pr, k, first, x, n, pr->rank, tally);
+    add_kept(pr, k, x, n, tally);
+    if (pr->u->rescale != WS_RESCALE_INVERSE)
+        return;
+    const struct update_ramp ramp =
+        ws_update_ramp(pr->u, k, ws_update_ranked(pr->job).n);
+    for (size_t i = 0; i < n; i++)
+        x[i] /= (ws_real)(ramp.low + ramp.step * (double)pr->rank[i]);
+}
+
+/** Set to zero what model k's update loses in one step, elements first .. of the
+ * tensor. */
+static void prune(const struct pruner *pr, size_t k, uint64_t first, ws_real *x,
+                  size_t n, ws_tally *tally)
+{
+    const ws_job *job = pr->job;
+    if (!ws_update_prunes(job, pr->u))
+        return;
+    if (pr->u->prune == WS_PRUNE_RANKED) {
+        const size_t row = job->rank > 1 ? (size_t)job->row : n;
+        for (size_t i = 0; i < n; i += row)
+            prune_ranked(pr, k, first + i, x + i, row, tally);
+        return;
+    }
+    if (pr->u->prune == WS_PRUNE_RANDOM) {
+        prune_random(pr, k, first, x, n, NULL, tally);
+    } else if (ws_update_selects(job, pr->u)) {
+        ws_select_mask(ws_update_selection(job, pr->state), k, x, n, pr->slice,
+                       pr->select, tally);
+    } else {
+        const size_t row = (size_t)job->shape[job->rank - 1];
+        const ws_band band = ws_update_band(pr->u, k, row);
+        for (size_t i = 0; i < n; i += row)
+            ws_select_row(x + i, row, band, pr->select, tally);
+    }
+    add_kept(pr, k, x, n, tally);
+}
+
+/** The selection's pass, or the sums of |delta| before and after pruning. */
+static void update_scan(const ws_job *job, int pass, const void *state,
+                        const ws_tile *tile, void *partial)
+{
+    const ws_update u = job->method->update(job);
+    const struct update_state *st = state;
+    const struct pruner pr = pruner_of(job, &u, state, tile);
+    const size_t step = st->selecting ? STEP : step_of(job, &u, tile->n);
+    ws_tally unused = { 0 };
+    (void)pass;
+    for (size_t k = 0; k < job->n_models; k++) {
+        ws_real *x = tile->tmp[k];
+        struct update_lanes *sums = (struct update_lanes *)partial + k;
+        for (size_t i = 0, n; i < tile->n; i += n) {
+            n = tile->n - i < step ? tile->n - i : step;
+            ws_delta(x, (const ws_real *)tile->in[k] + i,
+                     (const ws_real *)tile->base + i, n);
+            if (st->selecting) {
+                ws_select_scan(ws_update_selection(job, st), k, tile->first + i, x, n,
+                               partial);
+                continue;
+            }
+            ws_lanes_add_abs(&sums->before, x, n);
+            prune(&pr, k, tile->first + i, x, n, &unused);
+            ws_lanes_add_abs(&sums->after, x, n);
+        }
+    }
+}
+
+/** Coefficients of one tensor's combination. */
+struct mix {
+    size_t n_models;
+    bool normalize; // entry by entry, after consensus
+    ws_real coefficient[WS_MODELS_MAX], weight[WS_MODELS_MAX];
+    ws_real gain; // of the combined update
+};
+
+static struct mix mix_of(const ws_job *job, const ws_update *u, const void *state)
+{
+    struct mix m = { .n_models = job->n_models,
+                     .normalize = u->consensus && u->normalize };
+    double gain = u->lambda * job->scale, total = 0.0;
+    for (size_t k = 0; k < job->n_models; k++) {
+        m.coefficient[k] = (ws_real)(u->weight[k] * ws_update_factor(job, u, state, k));
+        m.weight[k] = (ws_real)u->weight[k];
+        total += u->weight[k];
+    }
+    if (u->normalize && !u->consensus && fabs(total) >= 1e-8)
+        gain /= total;
+    m.gain = (ws_real)gain;
+    return m;
+}
+
+/** mixed = sum_k x_k */
+WS_HOT static void mix_sum(const struct mix *m, void *const *x, size_t at, size_t n,
+                           ws_real *mixed)
+{
+    for (size_t k = 0; k < m->n_models; k++) {
+        const ws_real *v = (const ws_real *)x[k] + at, c = m->coefficient[k];
+        for (size_t i = 0; i < n; i++)
+            mixed[i] = (k == 0 ? (ws_real)0 : mixed[i]) + c * v[i];
+    }
+}
+
+/** mixed = sum of the x_k whose sign is that of the sum of all, over the sum of their
+ * weights when normalized */
+WS_HOT static void mix_consensus(const struct mix *m, void *const *x, size_t at,
+                                 size_t n, ws_real *mixed)
+{
+    ws_real sum[STEP], share[STEP];
+    mix_sum(m, x, at, n, sum);
+    for (size_t i = 0; i < n; i++)
+        mixed[i] = share[i] = (ws_real)0;
+    for (size_t k = 0; k < m->n_models; k++) {
+        const ws_real *v = (const ws_real *)x[k] + at, c = m->coefficient[k],
+                      w = m->weight[k];
+        for (size_t i = 0; i < n; i++) {
+            const ws_real t = c * v[i], signed_t = sum[i] >= (ws_real)0 ? t : -t;
+            const bool agrees = signed_t > (ws_real)0;
+            mixed[i] += agrees ? t : (ws_real)0;
+            share[i] += agrees ? w : (ws_real)0;
+        }
+    }
+    if (m->normalize)
+        for (size_t i = 0; i < n; i++)
+            mixed[i] /= share[i] == (ws_real)0 ? (ws_real)1 : share[i];
+}
+
+/** out = base + gain mixed */
+WS_HOT static void add_update(ws_real *out, const ws_real *base, const ws_real *mixed,
+                              ws_real gain, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        const ws_real u = gain * mixed[i], sum = base[i] + u;
+        out[i] = u == (ws_real)0 ? base[i] : sum;
+    }
+}
+
+void ws_update_apply(const ws_job *job, const void *state, const ws_tile *tile)
+{
+    const ws_update u = job->method->update(job);
+    const struct pruner pr = pruner_of(job, &u, state, tile);
+    const struct mix m = mix_of(job, &u, state);
+    const size_t step = step_of(job, &u, tile->n);
+    const ws_real *base = tile->base;
+    ws_real *out = tile->out, mixed[STEP];
+    for (size_t i = 0, n; i < tile->n; i += n) {
+        n = tile->n - i < step ? tile->n - i : step;
+        for (size_t k = 0; k < job->n_models; k++) {
+            ws_real *x = tile->tmp[k];
+            ws_delta(x, (const ws_real *)tile->in[k] + i, base + i, n);
+            prune(&pr, k, tile->first + i, x, n, &tile->tally[k]);
+        }
+        for (size_t j = 0, len; j < n; j += len) {
+            len = n - j < STEP ? n - j : STEP;
+            if (u.consensus)
+                mix_consensus(&m, tile->tmp, j, len, mixed);
+            else
+                mix_sum(&m, tile->tmp, j, len, mixed);
+            add_update(out + i + j, base + i + j, mixed, m.gain, len);
+        }
+    }
+}
+
+static bool update_begin(const ws_job *job, int pass, void *state)
+{
+    return ws_update_begin(job, pass, state, 8 * (int)sizeof(ws_real));
+}
+
+const ws_passes ws_update_passes = {
+    .state_size = ws_update_state_size,
+    .partial_size = ws_update_partial_size,
+    .begin = update_begin,
+    .scan = update_scan,
+    .join = ws_update_join,
+    .sample = ws_update_sample,
+};

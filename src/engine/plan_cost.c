@@ -1,0 +1,115 @@
+/*
+ * plan_cost.c - what a plan will take, and how the executor cuts its work to fit
+ */
+#include "base/os.h"
+#include "engine/exec.h"
+#include "wsurg/text.h"
+
+enum { TILE_MOST = 32768, TILE_LEAST = 2048, ALLOWANCE = 2 << 20 };
+
+/** Peak under this configuration. */
+static uint64_t total(const ws_exec_config *c)
+{
+    return c->fixed_bytes + (uint64_t)c->threads * c->thread_bytes +
+           (uint64_t)c->window * c->tensor_bytes;
+}
+
+/** Digests and sums that the executor keeps for the whole run. */
+static uint64_t kept_bytes(const ws_plan *plan)
+{
+    uint64_t n = 0;
+    for (size_t i = 0; i < plan->n_tensors; i++)
+        n += plan->tensors[i].job.n_slices * (plan->n_inputs + 1) * sizeof(ws_xxh128) +
+             ws_sums_count(plan->n_models) * sizeof(double) +
+             (plan->n_inputs + 4) * sizeof(ws_xxh128);
+    return n;
+}
+
+static void configure(const ws_plan *plan, ws_exec_config *c, int threads, size_t tile,
+                      int window)
+{
+    c->threads = threads;
+    c->tile = tile;
+    c->window = window;
+    c->thread_bytes = ws_exec_thread_bytes(plan, tile);
+    c->tensor_bytes = ws_exec_tensor_bytes(plan, threads);
+}
+
+/** The fastest configuration that fits: first smaller tiles, then fewer tensors in work,
+ * then fewer threads. False when even the least does not fit. */
+static bool choose(const ws_plan *plan, ws_exec_config *c, int most, uint64_t limit)
+{
+    for (int threads = most; threads >= 1; threads--)
+        for (int window = threads + 1; window >= 1; window -= threads > 1 ? 1 : 2)
+            for (size_t tile = TILE_MOST; tile >= TILE_LEAST; tile /= 2) {
+                configure(plan, c, threads, tile, window);
+                if (total(c) <= limit)
+                    return true;
+            }
+    configure(plan, c, 1, TILE_LEAST, 1);
+    return false;
+}
+
+/** Bytes of all sources that are read at least once. */
+static uint64_t read_bytes(const ws_plan *plan)
+{
+    uint64_t n = 0;
+    for (size_t i = 0; i < plan->n_tensors; i++)
+        for (size_t k = 0; k < plan->n_inputs; k++) {
+            const ws_tensor *t = ws_plan_source(plan, &plan->tensors[i], k);
+            n += t == NULL ? 0 : t->n_bytes;
+        }
+    return n;
+}
+
+static void report_memory(ws_plan *plan, uint64_t limit)
+{
+    char want[24], have[24];
+    ws_show_bytes(plan->cost.memory_floor, want);
+    ws_show_bytes(limit, have);
+    ws_err *e =
+        ws_diag_report(plan->priv->errors, WS_E_MEMORY, NULL,
+                       "needs at least %s of memory, the limit is %s", want, have);
+    ws_err_hint(e, "--max-memory %lluMiB",
+                (unsigned long long)((plan->cost.memory_floor >> 20) + 1));
+}
+
+static void check_disk(ws_plan *plan)
+{
+    const ws_ctx *ctx = plan->priv->ctx;
+    const uint64_t limit =
+        ctx != NULL && ctx->max_disk > 0 ? ctx->max_disk : UINT64_MAX;
+    plan->cost.disk_free = ws_os_disk_free(plan->out);
+    const uint64_t room = limit < plan->cost.disk_free ? limit : plan->cost.disk_free;
+    if (plan->cost.disk <= room)
+        return;
+    char want[24], have[24];
+    ws_show_bytes(plan->cost.disk, want);
+    ws_show_bytes(room, have);
+    ws_err *e =
+        ws_diag_report(plan->priv->errors, WS_E_DISK, NULL, "needs %s of disk, %s %s",
+                       want, have, room == limit ? "are allowed" : "are free");
+    if (e != NULL)
+        ws_err_at(e, plan->out, NULL, -1);
+    ws_err_hint(e, room == limit ? "raise --max-disk" : "choose another place with -o");
+}
+
+void ws_plan_price(ws_plan *plan)
+{
+    const ws_ctx *ctx = plan->priv->ctx;
+    const uint64_t limit = ws_ctx_memory(ctx);
+    ws_exec_config *c = &plan->priv->exec;
+    c->fixed_bytes = ws_os_memory_now() + kept_bytes(plan) + ALLOWANCE;
+    ws_exec_config least = *c;
+    configure(plan, &least, 1, TILE_LEAST, 1);
+    plan->cost.memory_floor = total(&least);
+    const bool fits = choose(plan, c, ws_ctx_threads(ctx), limit);
+    plan->cost.memory = total(c);
+    plan->cost.read = read_bytes(plan);
+    for (size_t f = 0; f < plan->n_files; f++)
+        plan->cost.write += plan->files[f].bytes;
+    plan->cost.disk = plan->cost.write;
+    if (!fits)
+        report_memory(plan, limit);
+    check_disk(plan);
+}

@@ -1,0 +1,198 @@
+/*
+ * plan_inputs.c - the inputs of a plan: opened, the base settled, labels made unique
+ */
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/json.h"
+#include "engine/plan_internal.h"
+#include "wsurg/text.h"
+
+/** Whether two paths lead to the same file or directory. */
+static bool same_place(const char *a, const char *b)
+{
+    struct stat sa, sb;
+    return strcmp(a, b) == 0 || (stat(a, &sa) == 0 && stat(b, &sb) == 0 &&
+                                 sa.st_dev == sb.st_dev && sa.st_ino == sb.st_ino);
+}
+
+/** Open @p path as the next input. */
+static void add_input(ws_plan *plan, const char *path)
+{
+    struct ws_plan_priv *priv = plan->priv;
+    ws_plan_input *in = &plan->inputs[plan->n_inputs];
+    ws_err err = WS_ERR_INIT;
+    ws_diag *warnings = priv->ctx == NULL ? NULL : priv->ctx->warnings;
+    if (ws_ckpt_open(&in->ckpt, path, warnings, &err) != WS_OK) {
+        ws_err_at(&err, path, NULL, -1);
+        ws_diag_add(priv->errors, &err);
+        return;
+    }
+    in->path = path;
+    plan->n_inputs++;
+}
+
+/** Give each input a label of its own: equal stems are numbered. */
+static void make_labels(ws_plan *plan)
+{
+    for (size_t i = 0; i < plan->n_inputs; i++) {
+        const char *stem = ws_ckpt_label(plan->inputs[i].ckpt);
+        size_t same = 0, before = 0;
+        for (size_t k = 0; k < plan->n_inputs; k++)
+            if (strcmp(stem, ws_ckpt_label(plan->inputs[k].ckpt)) == 0) {
+                same++;
+                before += k <= i;
+            }
+        plan->inputs[i].label =
+            same == 1 ? stem : ws_plan_format(plan, "%s-%zu", stem, before);
+    }
+}
+
+/** Only models and task vectors can be merged. */
+static void check_kinds(ws_plan *plan)
+{
+    for (size_t i = 0; i < plan->n_inputs; i++) {
+        const ws_ckpt_kind kind = ws_ckpt_kind_of(plan->inputs[i].ckpt);
+        static const char *const word[] = { "model", "task vector", "covariance",
+                                            "mask", "adapter" };
+        if (kind == WS_KIND_MODEL ||
+            (kind == WS_KIND_TASKVEC && i > 0 && plan->has_base))
+            continue;
+        ws_err *e = ws_diag_report(plan->priv->errors, WS_E_USAGE, NULL,
+                                   "a %s cannot stand for a model here", word[kind]);
+        if (e != NULL)
+            ws_err_at(e, plan->inputs[i].path, NULL, -1);
+        if (kind == WS_KIND_TASKVEC)
+            ws_err_hint(e, "name the model it belongs to: --base MODEL");
+    }
+}
+
+/** The digest recorded as "content" of the base in `wsurg.inputs`, or of the model. */
+static bool recorded(const ws_ckpt *c, bool of_base, char out[48])
+{
+    if (!of_base) {
+        const char *v = ws_ckpt_meta(c, "wsurg.content");
+        if (v == NULL || strlen(v) >= 48)
+            return false;
+        memcpy(out, v, strlen(v) + 1);
+        return true;
+    }
+    const char *text = ws_ckpt_meta(c, "wsurg.inputs");
+    cJSON *list = NULL;
+    if (text == NULL || ws_json_parse(&list, text, strlen(text), NULL) != WS_OK)
+        return false;
+    bool found = false;
+    const cJSON *item;
+    cJSON_ArrayForEach(item, list)
+    {
+        const cJSON *role = cJSON_GetObjectItemCaseSensitive(item, "role");
+        const cJSON *content = cJSON_GetObjectItemCaseSensitive(item, "content");
+        if (cJSON_IsString(role) && strcmp(role->valuestring, "base") == 0 &&
+            cJSON_IsString(content) && strlen(content->valuestring) < 48) {
+            memcpy(out, content->valuestring, strlen(content->valuestring) + 1);
+            found = true;
+            break;
+        }
+    }
+    cJSON_Delete(list);
+    return found;
+}
+
+/** An implied base that descends from another listed model is refused. */
+static void check_ancestry(ws_plan *plan)
+{
+    char base[48], other[48];
+    if (!recorded(plan->inputs[0].ckpt, true, base))
+        return;
+    for (size_t i = 1; i < plan->n_inputs; i++) {
+        if (!recorded(plan->inputs[i].ckpt, false, other) || strcmp(base, other) != 0)
+            continue;
+        ws_err *e = ws_diag_report(
+            plan->priv->errors, WS_E_ANCESTRY, NULL,
+            "the first model '%s' would be the base, but its metadata says that it was "
+            "made from '%s'",
+            plan->inputs[0].path, plan->inputs[i].path);
+        ws_err_hint(e, "say which is the base: --base %s", plan->inputs[i].path);
+    }
+}
+
+static void warn_implied(ws_plan *plan)
+{
+    ws_diag *warnings = plan->priv->ctx == NULL ? NULL : plan->priv->ctx->warnings;
+    const char *first = plan->inputs[0].path;
+    if (plan->n_inputs == 2)
+        ws_diag_report(warnings, WS_OK, "implied-base",
+                       "no --base: the first model '%s' is the base, %s is merged onto "
+                       "it; swapped, the result differs",
+                       first, plan->inputs[1].path);
+    else
+        ws_diag_report(warnings, WS_OK, "implied-base",
+                       "no --base: the first model '%s' is the base, the other %zu are "
+                       "merged onto it; in another order, the result differs",
+                       first, plan->n_inputs - 1);
+}
+
+/** Whether the model count suits the method. */
+static void check_count(ws_plan *plan)
+{
+    const ws_method *m = plan->method;
+    const size_t n = plan->n_models;
+    if (n >= m->models.min && n <= m->models.max)
+        return;
+    const char *beside = plan->has_base ? " beside the base" : "";
+    ws_err *e;
+    if (m->models.min == m->models.max)
+        e = ws_diag_report(plan->priv->errors, WS_E_USAGE, NULL,
+                           "method '%s' takes %zu model%s%s, got %zu", m->name,
+                           m->models.min, m->models.min == 1 ? "" : "s", beside, n);
+    else
+        e = ws_diag_report(plan->priv->errors, WS_E_USAGE, NULL,
+                           "method '%s' takes %zu to %zu models%s, got %zu", m->name,
+                           m->models.min, m->models.max, beside, n);
+    if (n < m->models.min)
+        ws_err_hint(e,
+                    "list more models: wsurg merge [--base BASE] MODEL... --method %s",
+                    m->name);
+}
+
+void ws_plan_open_inputs(ws_plan *plan)
+{
+    const ws_merge_req *req = plan->req;
+    struct ws_plan_priv *priv = plan->priv;
+    const size_t errors_before = priv->errors->n;
+    plan->inputs = ws_plan_alloc(plan, req->n_models + 1, sizeof *plan->inputs);
+    if (plan->inputs == NULL)
+        return;
+    if (req->base != NULL)
+        add_input(plan, req->base);
+    for (size_t i = 0; i < req->n_models; i++) {
+        if (req->base != NULL && same_place(req->base, req->models[i])) {
+            ws_diag_report(priv->ctx == NULL ? NULL : priv->ctx->warnings, WS_OK,
+                           "note",
+                           "the base '%s' is listed among the models: dropped there",
+                           req->models[i]);
+            continue;
+        }
+        add_input(plan, req->models[i]);
+    }
+    if (priv->errors->n > errors_before || plan->method == NULL)
+        return;
+    if (plan->n_inputs == 0) {
+        ws_diag_report(priv->errors, WS_E_USAGE, NULL, "no model named");
+        return;
+    }
+    plan->has_base = plan->method->base == WS_BASE_REQUIRED;
+    plan->base_implied = plan->has_base && req->base == NULL;
+    plan->n_models = plan->n_inputs - (plan->has_base ? 1 : 0);
+    make_labels(plan);
+    check_count(plan);
+    if (req->base != NULL && !plan->has_base && priv->errors->n == errors_before)
+        ws_diag_report(priv->ctx == NULL ? NULL : priv->ctx->warnings, WS_OK, "note",
+                       "method '%s' has no base: '%s' is its first model",
+                       plan->method->name, req->base);
+    check_kinds(plan);
+    if (plan->base_implied && plan->n_models > 0 && priv->errors->n == errors_before) {
+        check_ancestry(plan);
+        warn_implied(plan);
+    }
+}

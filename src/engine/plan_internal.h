@@ -1,0 +1,99 @@
+/*
+ * plan_internal.h - what the makers of a plan share: the plan being built and its mistakes
+ */
+#ifndef WS_ENGINE_PLAN_INTERNAL_H
+#define WS_ENGINE_PLAN_INTERNAL_H
+
+#include "wsurg/alloc.h"
+#include "wsurg/digest.h"
+#include "wsurg/merge.h"
+
+/** A digest's place in a header or in the index, to be filled in when it is known. */
+typedef struct ws_patch {
+    int file;        /**< index into plan->files; -1: the index's metadata */
+    uint64_t offset; /**< of 32 hex digits */
+    int input;       /**< whose digest; -1: the output's content */
+} ws_patch;
+
+/** How the executor cuts its work; chosen from the memory limit, never affects bytes. */
+typedef struct ws_exec_config {
+    int threads;
+    size_t tile; /**< elements of a tile, a multiple of WS_BLOCK */
+    int window;  /**< tensors in work at once */
+    uint64_t thread_bytes, tensor_bytes, fixed_bytes; /**< what the parts take */
+} ws_exec_config;
+
+struct ws_plan_priv {
+    ws_arena arena;
+    ws_merge_req req; /**< own copy; strings borrowed */
+    const ws_ctx *ctx;
+    ws_diag *errors;
+    ws_patch *patches;
+    size_t n_patches;
+    const char *recipe;     /**< canonical JSON: wsurg.recipe */
+    const char *inputs;     /**< JSON with placeholders: wsurg.inputs */
+    bool tie_cleared;       /**< a tied head is written as a tensor of its own */
+    const char *index_name; /**< of a sharded output, or NULL */
+    char whole_key[33];     /**< the key, whatever the part */
+    ws_exec_config exec;
+};
+
+/** Elements that are compared and copied as one: tiles are multiples of it. */
+enum { WS_BLOCK = 4096 };
+
+/** Arena memory of the plan; reports WS_E_MEMORY into its errors when there is none. */
+void *ws_plan_alloc(ws_plan *plan, size_t n, size_t size);
+const char *ws_plan_format(ws_plan *plan, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/** plan_inputs.c: open the inputs, settle which is the base, give labels. */
+void ws_plan_open_inputs(ws_plan *plan);
+
+/** plan_params.c: resolve --set into plan->values. */
+void ws_plan_params(ws_plan *plan);
+
+/**
+ * An options struct of the plan's method for the models in @p model_of (n); NULL when
+ * memory is out.
+ */
+const void *ws_plan_opts(ws_plan *plan, const uint32_t *model_of, size_t n);
+
+/** The value of parameter @p name for a model (or the only one); @p fallback if absent. */
+double ws_plan_value(const ws_plan *plan, const char *name, size_t model,
+                     double fallback);
+
+/** plan_tensors.c: match the inputs' tensors into plan->tensors. */
+void ws_plan_match(ws_plan *plan);
+
+/** plan_layers.c: block numbers, and the scale of every tensor under --lines. */
+void ws_plan_layers(ws_plan *plan);
+void ws_plan_lines_apply(ws_plan *plan);
+
+/** plan_layout.c: files, order, headers, provenance, key. */
+void ws_plan_layout(ws_plan *plan);
+
+/** The 32 characters that stand for digest number @p k until it is known. */
+void ws_placeholder(size_t k, char out[33]);
+
+/** plan_cost.c: how the executor will cut its work, and what it will take. */
+void ws_plan_price(ws_plan *plan);
+
+/** Bytes of the scratch that one thread needs with tiles of @p tile elements. */
+uint64_t ws_exec_thread_bytes(const ws_plan *plan, size_t tile);
+/** The largest state that a tensor in work needs. */
+uint64_t ws_exec_tensor_bytes(const ws_plan *plan, int threads);
+
+/** The tensor of @p input for output name @p name; a tied partner stands in. */
+const ws_tensor *ws_plan_find(const ws_ckpt *input, const char *name, bool *tied);
+
+/** Index among plan->inputs of model @p m. */
+static inline size_t ws_plan_input_of(const ws_plan *plan, size_t m)
+{
+    return m + (plan->has_base ? 1 : 0);
+}
+
+/** The tensor of input @p k that goes into @p pt under its own name; NULL if none. */
+const ws_tensor *ws_plan_source(const ws_plan *plan, const ws_plan_tensor *pt,
+                                size_t k);
+
+#endif

@@ -1,0 +1,308 @@
+/*
+ * tile.c - one tile: sources to numbers, the method, numbers to bytes, and the sums
+ */
+#include "engine/tile.h"
+
+#include <string.h>
+
+#include "engine/sums.h"
+#include "wsurg/alloc.h"
+
+size_t ws_tile_elements(const ws_plan *plan, const ws_plan_tensor *pt, size_t tile)
+{
+    const ws_method *m = plan->method;
+    const ws_unit unit = pt->action == WS_ACT_COPY || m->unit == NULL
+                             ? WS_UNIT_ELEMENT
+                             : m->unit(&pt->job);
+    uint64_t n = tile;
+    if (unit == WS_UNIT_TENSOR)
+        n = pt->job.n;
+    else if (unit == WS_UNIT_ROW)
+        n = pt->job.row > tile ? pt->job.row : tile / pt->job.row * pt->job.row;
+    if (n > pt->job.n)
+        n = pt->job.n;
+    return n == 0 ? 1 : (size_t)n;
+}
+
+bool ws_tile_layout_make(const ws_plan *plan, const ws_plan_tensor *pt, size_t tile,
+                         ws_tile_layout *out)
+{
+    ws_tile_layout l = { 0 };
+    l.real = pt->f64 ? 8 : 4;
+    l.tile = ws_tile_elements(plan, pt, tile);
+    l.n_sources = plan->n_inputs;
+    const int tmp = plan->method->n_tmp;
+    l.n_tmp = tmp >= 0 ? (size_t)tmp : (size_t)-tmp * pt->job.n_models;
+    size_t reals, all, raws, raw_unit;
+    // arrays begin on cache lines
+    if (!ws_mul_size(l.tile, 8, &raw_unit) || !ws_add_size(raw_unit, 64, &raw_unit))
+        return false;
+    l.raw_bytes = raw_unit & ~(size_t)63;
+    size_t real_unit = ((l.tile * l.real) + 63) & ~(size_t)63;
+    if (!ws_mul_size(real_unit, l.n_sources + l.n_tmp + 2, &reals) ||
+        !ws_mul_size(l.raw_bytes, 2, &raws) || !ws_add_size(reals, raws, &all))
+        return false;
+    l.total = all;
+    *out = l;
+    return true;
+}
+
+ws_status ws_scratch_init(ws_scratch *s, const ws_plan *plan, size_t block,
+                          size_t carry, ws_err *err)
+{
+    const size_t n_in = plan->n_inputs, n_models = plan->n_models;
+    *s = (ws_scratch){ .size = block, .carry_size = carry };
+    s->block = ws_alloc(block);
+    s->hash = ws_calloc(n_in + 1, sizeof *s->hash);
+    s->lanes = ws_calloc(ws_sums_count(n_models), sizeof *s->lanes);
+    s->tally = ws_calloc(n_models + 1, sizeof *s->tally);
+    s->carry = ws_calloc(1, carry + 1);
+    s->in = ws_calloc(n_in + 1, sizeof *s->in);
+    s->tmp = ws_calloc(plan->n_inputs * 4 + 16, sizeof *s->tmp);
+    bool ok = s->block != NULL && s->hash != NULL && s->lanes != NULL &&
+              s->tally != NULL && s->carry != NULL && s->in != NULL && s->tmp != NULL;
+    for (size_t k = 0; ok && k <= n_in; k++)
+        ok = (s->hash[k] = ws_xxh_stream_new()) != NULL;
+    if (ok)
+        return WS_OK;
+    ws_scratch_free(s, plan);
+    return ws_fail(err, WS_E_MEMORY, "no memory for a thread's %zu bytes", block);
+}
+
+void ws_scratch_free(ws_scratch *s, const ws_plan *plan)
+{
+    for (size_t k = 0; s->hash != NULL && k <= plan->n_inputs; k++)
+        ws_xxh_stream_free(s->hash[k]);
+    ws_free(s->hash);
+    ws_free(s->block);
+    ws_free(s->lanes);
+    ws_free(s->tally);
+    ws_free(s->carry);
+    ws_free(s->in);
+    ws_free(s->tmp);
+    *s = (ws_scratch){ 0 };
+}
+
+/** Array i of a thread's block: sources, then temporaries, then out and spare. */
+static void *real_array(const ws_tile_job *j, const ws_scratch *s, size_t i)
+{
+    const size_t unit = ((j->layout.tile * j->layout.real) + 63) & ~(size_t)63;
+    return s->block + 2 * j->layout.raw_bytes + i * unit;
+}
+
+static void *raw_array(const ws_tile_job *j, const ws_scratch *s, int i)
+{
+    return s->block + (size_t)i * j->layout.raw_bytes;
+}
+
+/** The sources of this tensor in order: base, then the job's models. */
+static const ws_tensor *source(const ws_tile_job *j, size_t i, size_t *input)
+{
+    const size_t base = j->pt->base != NULL ? 1 : 0;
+    if (i < base) {
+        *input = 0;
+        return j->pt->base;
+    }
+    const uint32_t model = j->pt->model_of[i - base];
+    *input = ws_plan_input_of(j->plan, model);
+    return j->pt->in[model];
+}
+
+static size_t source_count(const ws_tile_job *j)
+{
+    return j->pt->job.n_models + (j->pt->base != NULL ? 1 : 0);
+}
+
+/** Read raw bytes of a source; its slice's hash grows when wanted. */
+static ws_status read_raw(const ws_tile_job *j, ws_scratch *s, size_t input,
+                          const ws_tensor *t, uint64_t first, size_t n, void *dst,
+                          ws_err *err)
+{
+    const size_t width = ws_dtype_info(t->dtype)->bits;
+    const uint64_t offset = first * width / 8;
+    const size_t bytes = (size_t)((first + n) * width / 8 - offset);
+    const ws_plan_input *in = &j->plan->inputs[input];
+    ws_status st = ws_ckpt_read(in->ckpt, t, offset, bytes, dst, err);
+    if (st != WS_OK) {
+        ws_err_at(err, in->path, t->name, -1);
+        return st;
+    }
+    atomic_fetch_add_explicit(j->read_bytes, bytes, memory_order_relaxed);
+    // a tied partner is hashed under its own name, not here
+    if (j->hash_inputs && strcmp(t->name, j->pt->t.name) == 0)
+        ws_xxh_stream_add(s->hash[input], dst, bytes);
+    return WS_OK;
+}
+
+static ws_status not_finite(const ws_tile_job *j, size_t input, const ws_tensor *t,
+                            uint64_t element, ws_err *err)
+{
+    const unsigned width = ws_dtype_info(t->dtype)->bits / 8u;
+    ws_fail(err, WS_E_NOT_FINITE, "NaN or infinity in '%s'",
+            j->plan->inputs[input].label);
+    ws_err_at(err, j->plan->inputs[input].path, t->name,
+              (int64_t)(t->offset + element * width));
+    ws_err_hint(err, "--allow-nonfinite carries such values through the arithmetic");
+    return WS_E_NOT_FINITE;
+}
+
+/** One source's numbers: read into raw, expanded into dst (or read there at once). */
+static ws_status load_source(const ws_tile_job *j, ws_scratch *s, size_t i,
+                             uint64_t first, size_t n, void *dst, ws_err *err)
+{
+    size_t input;
+    const ws_tensor *t = source(j, i, &input);
+    const ws_dtype own = j->layout.real == 8 ? WS_DT_F64 : WS_DT_F32;
+    void *raw = t->dtype == own ? dst : raw_array(j, s, 0);
+    ws_status st = read_raw(j, s, input, t, first, n, raw, err);
+    if (st != WS_OK)
+        return st;
+    if (raw != dst) {
+        if (own == WS_DT_F64)
+            ws_to_f64(t->dtype, raw, dst, n);
+        else
+            ws_to_f32(t->dtype, raw, dst, n);
+    }
+    if (j->plan->req->write.allow_nonfinite)
+        return WS_OK;
+    const size_t bad = own == WS_DT_F64 ? ws_first_nonfinite_f64(dst, n)
+                                        : ws_first_nonfinite_f32(dst, n);
+    return bad == n ? WS_OK : not_finite(j, input, t, first + bad, err);
+}
+
+ws_status ws_tile_load(const ws_tile_job *j, ws_scratch *s, uint64_t first, size_t n,
+                       ws_tile *tile, ws_err *err)
+{
+    const size_t n_sources = source_count(j), base = j->pt->base != NULL ? 1 : 0;
+    for (size_t i = 0; i < n_sources; i++) {
+        void *dst = real_array(j, s, i);
+        ws_status st = load_source(j, s, i, first, n, dst, err);
+        if (st != WS_OK)
+            return st;
+        s->in[i] = dst;
+    }
+    for (size_t i = 0; i < j->layout.n_tmp; i++)
+        s->tmp[i] = real_array(j, s, j->layout.n_sources + i);
+    *tile = (ws_tile){
+        .first = first,
+        .n = n,
+        .slice = j->slice,
+        .base = base ? s->in[0] : NULL,
+        .in = s->in + base,
+        .out = real_array(j, s, j->layout.n_sources + j->layout.n_tmp),
+        .tmp = s->tmp,
+        .carry = s->carry,
+        .tally = s->tally,
+    };
+    return WS_OK;
+}
+
+/** Where all inputs are equal the output is that input, bit for bit. */
+static bool selects_equal(const ws_tile_job *j)
+{
+    const ws_method *m = j->method;
+    return m->keeps_equal != NULL && m->passes == NULL && m->unit == NULL &&
+           m->keeps_equal(&j->pt->job);
+}
+
+static ws_status check_store(const ws_tile_job *j, const ws_store_tally *t,
+                             uint64_t first, double *sums, ws_err *err)
+{
+    const ws_write_opts *w = &j->plan->req->write;
+    const bool overflow = t->overflowed > 0 && w->overflow == WS_OVERFLOW_ERROR;
+    sums[WS_SUM_SATURATED] += (double)t->overflowed;
+    if (!overflow && (t->not_finite == 0 || w->allow_nonfinite))
+        return WS_OK;
+    const char *dtype = ws_dtype_info(j->pt->t.dtype)->name;
+    if (overflow) {
+        ws_fail(err, WS_E_NOT_FINITE, "result overflows %s at element %llu", dtype,
+                (unsigned long long)(first + t->first_bad));
+        ws_err_hint(err,
+                    "--overflow saturate stores the largest %s instead; --dtype "
+                    "chooses a wider one",
+                    dtype);
+    } else {
+        ws_fail(err, WS_E_NOT_FINITE, "result is not finite at element %llu",
+                (unsigned long long)(first + t->first_bad));
+        ws_err_hint(err, "look at the weights: the arithmetic left the range of its "
+                         "numbers");
+    }
+    ws_err_at(err, NULL, j->pt->t.name, -1);
+    return WS_E_NOT_FINITE;
+}
+
+/** Round the numbers at @p x into the output's dtype. */
+static ws_status store(const ws_tile_job *j, ws_scratch *s, const void *x,
+                       uint64_t first, size_t n, double *sums, void **bytes,
+                       ws_err *err)
+{
+    ws_store_tally tally = { .first_bad = SIZE_MAX };
+    void *raw = raw_array(j, s, 1);
+    if (j->layout.real == 8)
+        ws_from_f64(j->pt->t.dtype, x, raw, n, &tally);
+    else
+        ws_from_f32(j->pt->t.dtype, x, raw, n, &tally);
+    *bytes = raw;
+    return check_store(j, &tally, first, sums, err);
+}
+
+ws_status ws_tile_apply(const ws_tile_job *j, ws_scratch *s, ws_tile *tile,
+                        ws_exec_mode mode, double *sums, void **bytes, ws_err *err)
+{
+    j->method->apply(&j->pt->job, j->state, tile);
+    const bool wide = j->layout.real == 8;
+    if (selects_equal(j))
+        ws_keep_equal(wide, tile, j->pt->job.n_models);
+    if (mode == WS_EXEC_NORMS) {
+        ws_sums_l1(wide, tile, j->pt->job.n_models, s->lanes);
+        return WS_OK;
+    }
+    ws_status st = store(j, s, tile->out, tile->first, tile->n, sums, bytes, err);
+    if (st != WS_OK)
+        return st;
+    if (tile->base == NULL) {
+        sums[WS_SUM_CHANGED] +=
+            (double)ws_count_changed(wide, tile, j->pt->job.n_models);
+        return WS_OK;
+    }
+    void *back = NULL;
+    if (j->pt->t.dtype != (wide ? WS_DT_F64 : WS_DT_F32)) {
+        back = real_array(j, s, j->layout.n_sources + j->layout.n_tmp + 1);
+        if (wide)
+            ws_to_f64(j->pt->t.dtype, *bytes, back, tile->n);
+        else
+            ws_to_f32(j->pt->t.dtype, *bytes, back, tile->n);
+    }
+    ws_sums_update(wide, tile, back, &j->pt->job, j->pt->model_of, j->plan->n_models,
+                   s->lanes, &sums[WS_SUM_CHANGED]);
+    return WS_OK;
+}
+
+ws_status ws_tile_copy(const ws_tile_job *j, ws_scratch *s, uint64_t first, size_t n,
+                       double *sums, void **bytes, ws_err *err)
+{
+    const size_t n_sources = source_count(j);
+    void *spare = real_array(j, s, 0);
+    for (size_t i = 0; i < n_sources; i++) {
+        size_t input;
+        const ws_tensor *t = source(j, i, &input);
+        const bool wanted = (int)input == j->pt->copy_from;
+        if (!wanted && !j->hash_inputs)
+            continue;
+        const bool same = t->dtype == j->pt->t.dtype;
+        void *raw = wanted && same ? raw_array(j, s, 1) : raw_array(j, s, 0);
+        ws_status st = read_raw(j, s, input, t, first, n, raw, err);
+        if (st == WS_OK && wanted && !same) {
+            if (j->layout.real == 8)
+                ws_to_f64(t->dtype, raw, spare, n);
+            else
+                ws_to_f32(t->dtype, raw, spare, n);
+            st = store(j, s, spare, first, n, sums, bytes, err);
+        } else if (wanted) {
+            *bytes = raw;
+        }
+        if (st != WS_OK)
+            return st;
+    }
+    return WS_OK;
+}

@@ -1,0 +1,30 @@
+/*
+ * companions.h - what a model directory holds beside its weights, carried to an output
+ */
+#ifndef WS_HF_COMPANIONS_H
+#define WS_HF_COMPANIONS_H
+
+#include "ckpt/stage.h"
+#include "wsurg/dtype.h"
+
+/** What config.json must say of the output that it did not say of its source. */
+typedef struct ws_companion_opts {
+    bool dtype_set; /**< weights were written as .dtype */
+    ws_dtype dtype;
+    bool untie; /**< the head is written as a tensor of its own */
+} ws_companion_opts;
+
+/**
+ * Carry config, tokenizer, generation settings, licences and notices (formats.md 2.5)
+ * from the directory @p from into the stage of a directory.
+ *
+ * config.json is edited only where it must be, every other byte stays. Python code,
+ * pickles and model cards are never carried: a parent's card is false for its child.
+ * Files that are not known are named in one note.
+ * @return WS_OK; WS_E_IO; WS_E_HEADER config.json is not valid JSON; WS_E_MEMORY
+ */
+WS_API ws_status ws_companions_carry(ws_stage *stage, const char *from,
+                                     const ws_companion_opts *o, ws_diag *warnings,
+                                     ws_err *err);
+
+#endif

@@ -1,0 +1,20 @@
+# Every example of the option tables does what it says. Only failures are printed.
+mkdir room && cd room
+mkmodel a.st --llama 3,16,32
+mkmodel b.st --llama 3,16,32 --update 1,0.02
+mkmodel c.st --llama 3,16,32 --update 2,0.03
+mkmodel base/ --llama 3,16,32 --dtype BF16
+mkmodel tuned/ --llama 3,16,32 --dtype BF16 --update 1,0.05
+mkmodel other/ --llama 3,16,32 --dtype BF16 --update 2,0.05
+wsurg merge a.st b.st --method linear -qq -o merged.safetensors
+wsurg merge base tuned --method linear -qq -o merged
+cd ..
+wsurg gen examples | while read -r line; do
+    cp -r room try
+    case $line in 'wsurg merge '*) rm -r try/merged* ;; esac
+    (cd try && sh -c "$line") >out.txt 2>err.txt </dev/null || {
+        echo "exit $?: $line"
+        cat err.txt
+    }
+    rm -rf try
+done

@@ -1,0 +1,12 @@
+# A model from standard input, the result to standard output: the same bytes.
+mkmodel a.st --llama 1,8,16
+mkmodel b.st --llama 1,8,16 --update 1,0.02
+wsurg merge a.st b.st --method linear -q -o want.st --no-provenance
+wsurg merge a.st - --method linear -q -o - --no-provenance <b.st | cmp - want.st && echo same
+wsurg merge - - --method linear -o x.st <b.st; echo $?
+wsurg merge a.st b.st --method linear -o - --json | head -c 17; echo
+wsurg merge a.st b.st --method linear -o - --json=doc.json -q --no-provenance >got.st
+cmp got.st want.st
+jsoncheck "$SCHEMA" doc.json
+grep -o '"outputs":\[{"path":"-"' doc.json
+ls -A; ls -A "$TMPDIR"

@@ -1,0 +1,3 @@
+wsurg verify; echo $?
+wsurg verify a b; echo $?
+wsurg verify -- -x; echo $?

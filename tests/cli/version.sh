@@ -1,0 +1,3 @@
+wsurg --version
+wsurg methods --version
+wsurg --version --json

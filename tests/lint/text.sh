@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# text.sh - what may not stand in a file: banned calls, left-overs, long lines, blanks
+. "$(dirname "${BASH_SOURCE[0]}")/lint.sh"
+
+call() { printf '(^|[^A-Za-z0-9_.>])(%s)[ \t]*\\(' "$1"; }
+EVERYWHERE=$(call 'sprintf|vsprintf|strcpy|strcat|strtok|atoi|atol|atof|gets|alloca')
+HEAP=$(call 'malloc|calloc|realloc|free|strdup|strndup|aligned_alloc|posix_memalign')
+TALK=$(call 'printf|vprintf|puts|putchar|perror|exit|_exit|abort|system|popen')
+
+while IFS= read -r file; do
+    text=$(code "$file")
+    grep -E "$EVERYWHERE" <<<"$text" | complain_lines "$file: banned call"
+    case $file in
+    src/base/alloc.c | tests/* | examples/*) ;;
+    *) grep -E "$HEAP" <<<"$text" | complain_lines "$file: the heap is ws_alloc()'s" ;;
+    esac
+    case $file in
+    src/cli/* | tests/* | examples/*) ;;
+    *) grep -E "$TALK|[^a-z_](stdout|stderr)[^a-z_]" <<<"$text" |
+        complain_lines "$file: the library neither prints nor exits" ;;
+    esac
+done < <(c_files)
+
+mapfile -t C < <(c_files)
+mapfile -t SCRIPTS < <(files '*.sh' run quickstart.sh '*.py' meson.build)
+mapfile -t PROSE < <(files '*.md' '*.mdoc' '*.txt' '*.yml' '*.def.in')
+grep -nP '^.{89,}' "${C[@]}" | cut -c -100 | complain_lines 'longer than 88 columns'
+grep -nP '\t' "${C[@]}" | complain_lines 'tabulator'
+grep -nE '[ 	]+$' "${C[@]}" "${SCRIPTS[@]}" "${PROSE[@]}" |
+    grep -v '^tests/cli/[^:]*\.\(out\|err\)' | complain_lines 'blank at the end of a line'
+grep -nwE 'TOD[O]|FIXM[E]|XX[X]|#if [0]' "${C[@]}" "${SCRIPTS[@]}" "${PROSE[@]}" |
+    complain_lines 'left over'
+grep -nIE '(^|[^A-Za-z0-9_.])/(wor[k]|far[m]|hom[e]|roo[t])/' \
+    "${C[@]}" "${SCRIPTS[@]}" "${PROSE[@]}" | complain_lines 'path of one machine'
+
+# A reference in tests/ref/ bears the name of its method.
+files '*.c' '*.h' | grep -v '^tests/ref/' | sed 's,.*/,,' | sort | uniq -d |
+    complain_lines 'file name used twice'
+verdict
