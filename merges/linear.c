@@ -46,7 +46,7 @@ WS_HOT static void linear_apply(const ws_job *job, const void *state,
     enum { STEP = 1024 };
     const struct linear_opts *o = job->opts;
     const ws_real total = o->normalize ? (ws_real)weight_sum(job) : (ws_real)1;
-    ws_real *out = tile->out, sum[STEP];
+    ws_real *out = tile->out, sum[STEP] = { 0 };
     (void)state;
 
     for (size_t at = 0, n; at < tile->n; at += n) {

@@ -177,7 +177,7 @@ WS_API ws_status ws_plan_content_key(const ws_plan *plan, bool trust_manifests,
 /** Figures of one model after a run; shares in 0..1, NAN where they do not apply. */
 typedef struct ws_model_stats {
     double relative_norm; /**< norm of the update over the norm of the base */
-    double kept, norm_kept, dropped_small, dropped_large;
+    double kept, norm_kept, dropped_small, dropped_large, dropped_random;
 } ws_model_stats;
 
 typedef struct ws_out_file {

@@ -146,9 +146,9 @@ struct digest_job {
     ws_xxh128 *slices; // (n_slices)
     uint8_t *buffers;  // (threads) of CHUNK bytes
     ws_ticker ticker;
-    atomic_bool stopped; // asked to, or failed: what is left is skipped
+    // slice of the report in err: the lowest wins, later ones need not be read
+    atomic_size_t failed_at;
     pthread_mutex_t lock;
-    size_t failed_at; // slice of the report in err: the lowest wins
     ws_status status;
     ws_err err;
 };
@@ -157,13 +157,12 @@ static void digest_failed(struct digest_job *job, size_t slice, ws_status st,
                           const ws_err *err)
 {
     pthread_mutex_lock(&job->lock);
-    if (job->status == WS_OK || slice < job->failed_at) {
-        job->failed_at = slice;
+    if (slice < atomic_load(&job->failed_at)) {
+        atomic_store(&job->failed_at, slice);
         job->status = st;
         job->err = *err;
     }
     pthread_mutex_unlock(&job->lock);
-    atomic_store(&job->stopped, true);
 }
 
 /** Tensor that global slice @p slice belongs to. */
@@ -191,7 +190,7 @@ static void digest_slice(void *arg, size_t slice, int thread)
     XXH3_state_t s;
     ws_slice_bytes(t, slice - job->first[k], &offset, &left);
     XXH3_128bits_reset(&s);
-    while (left > 0 && !atomic_load(&job->stopped)) {
+    while (left > 0 && slice < atomic_load(&job->failed_at)) {
         const size_t n = left < CHUNK ? (size_t)left : CHUNK;
         ws_err err = WS_ERR_INIT;
         const ws_status st = ws_ckpt_read(job->c, t, offset, n, buffer, &err);
@@ -204,7 +203,7 @@ static void digest_slice(void *arg, size_t slice, int thread)
         left -= n;
         if (!ws_ticker_add(&job->ticker, n)) {
             ws_fail(&err, WS_E_INTERRUPTED, "interrupted while digesting");
-            digest_failed(job, slice, WS_E_INTERRUPTED, &err);
+            digest_failed(job, 0, WS_E_INTERRUPTED, &err);
         }
     }
     job->slices[slice] = state_end(&s);
@@ -271,6 +270,7 @@ ws_status ws_ckpt_digest(const ws_ckpt *c, const ws_ctx *ctx, ws_xxh128 *out,
         st = digest_start(&job, ws_pool_size(pool), &bytes, err);
     if (st == WS_OK) {
         pthread_mutex_init(&job.lock, NULL);
+        atomic_init(&job.failed_at, SIZE_MAX);
         ws_ticker_start(&job.ticker, ctx, "digest", bytes);
         ws_pool_for(pool, job.n_slices, digest_slice, &job);
         ws_ticker_end(&job.ticker);

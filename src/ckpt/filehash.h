@@ -27,7 +27,7 @@ typedef ws_status ws_filehash_see(void *arg, size_t i, uint64_t offset,
  * Digest @p n files on @p pool, 1 MiB of memory for each thread, or 4 for each two. A
  * file that cannot be read fails alone. @p see may be NULL. Two threads share a file,
  * one for each digest, where there are more threads than large files.
- * @return WS_OK; what @p see returned, of the lowest item; WS_E_INTERRUPTED; WS_E_MEMORY
+ * @return WS_OK; what @p see returned; WS_E_INTERRUPTED; WS_E_MEMORY
  */
 WS_API ws_status ws_filehash_run(ws_filehash_item *items, size_t n, ws_pool *pool,
                                  const ws_ctx *ctx, const char *event,

@@ -79,7 +79,9 @@ static ws_status split_target(ws_stage *s, const char *target, ws_err *err)
         s->out = join(s->folder, "/", WS_STAGE_OUT);
     ws_free(prefix);
     ws_free(dot_name);
-    if (s->parent == NULL || s->out == NULL)
+    s->doomed_size = n + 32; // dots, ".wsurg", the longest name in the folder
+    s->doomed = ws_alloc(s->doomed_size);
+    if (s->parent == NULL || s->out == NULL || s->doomed == NULL)
         return ws_fail(err, WS_E_MEMORY, "no memory to stage '%s'", target);
     s->parent_fd = open(s->parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (s->parent_fd >= 0)
@@ -184,16 +186,13 @@ static bool in_folder(const ws_stage *s, const char *name)
     return fstatat(s->folder_fd, name, &sb, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
-/** Remove @p name, a file or a tree, from the staging folder. */
+/** Remove @p name, a file or a tree, from the staging folder. Needs no memory: it is
+ * what one does when memory is out. */
 static ws_status remove_from_folder(const ws_stage *s, const char *name, ws_err *err)
 {
-    char *path = join(s->folder, "/", name);
-    if (path == NULL)
-        return ws_fail(err, WS_E_MEMORY, "no memory to clear '%s'", s->folder);
+    snprintf(s->doomed, s->doomed_size, "%s/%s", s->folder, name);
     ws_step();
-    const ws_status st = ws_os_remove_tree(path, err);
-    ws_free(path);
-    return st;
+    return ws_os_remove_tree(s->doomed, err);
 }
 
 /** Clear the folder, the lock left in place. */
@@ -201,7 +200,7 @@ static ws_status clear_folder(const ws_stage *s, ws_err *err)
 {
     // Without its journal what remains of a cut clearing is never gone on from; but
     // where the output has appeared only the journal knows it, so there it goes last.
-    static const char *const names[] = { WS_STAGE_JOURNAL,  WS_STAGE_OUT, WS_STAGE_OLD,
+    static const char *const names[] = { WS_STAGE_JOURNAL, WS_STAGE_OUT, WS_STAGE_OLD,
                                          WS_STAGE_MANIFEST, WS_STAGE_JOURNAL };
     const size_t first = s->finished ? 1 : 0;
     for (size_t i = first; i < first + 4; i++) {
@@ -431,7 +430,7 @@ static ws_status open_steps(ws_stage *s, const ws_stage_opts *o, ws_diag *warnin
     if (!s->force && ws_stage_stat(s, &sb)) {
         st = ws_stage_exists(s, err);
         if (!in_folder(s, WS_STAGE_JOURNAL))
-            remove_folder(s); // left by a run killed while it cleared up
+            remove_folder(s);  // left by a run killed while it cleared up
         close_fd(&s->lock_fd); // what else is staged stays
         return st;
     }
@@ -478,6 +477,7 @@ void ws_stage_close(ws_stage *s, bool keep)
     ws_free(s->target);
     ws_free(s->parent);
     ws_free(s->folder);
+    ws_free(s->doomed);
     ws_free(s->out);
     ws_free(s);
 }

@@ -45,7 +45,7 @@ typedef struct ws_stage_opts {
  * lists every file in it, and neither a file by a directory nor the other way round.
  * @return WS_OK; WS_E_EXISTS target is there without force (nor finished by the run
  * that is resumed), may not be replaced, or is, holds or lies in an input; WS_E_LOCKED
- * a live run stages it; WS_E_USAGE the target's name names nothing; WS_E_IO; WS_E_MEMORY
+ * a live run stages it; WS_E_USAGE the target names nothing; WS_E_IO; WS_E_MEMORY
  */
 WS_API ws_status ws_stage_open(ws_stage **out, const ws_stage_opts *o,
                                ws_diag *warnings, ws_err *err);

@@ -33,12 +33,21 @@ static bool unknown_rename(int sys)
     return sys == EINVAL || sys == ENOSYS || sys == ENOTSUP;
 }
 
+/** Rename `out` and the target by the kernel's own rules; false with errno. */
+static bool rename_by(const ws_stage *s, unsigned flags)
+{
+    if (ws_stage_has_plain_renames()) {
+        errno = EINVAL;
+        return false;
+    }
+    return renameat2(s->folder_fd, WS_STAGE_OUT, s->parent_fd, s->name, flags) == 0;
+}
+
 /** Rename `out` to the target where nothing is yet. False with errno. */
 static bool appear_new(const ws_stage *s)
 {
     ws_step();
-    if (renameat2(s->folder_fd, WS_STAGE_OUT, s->parent_fd, s->name,
-                  RENAME_NOREPLACE) == 0)
+    if (rename_by(s, RENAME_NOREPLACE))
         return true;
     if (!unknown_rename(errno))
         return false;
@@ -66,8 +75,7 @@ static bool appear_exchanged(const ws_stage *s)
     if (!ws_stage_stat(s, &sb))
         return appear_new(s);
     ws_step();
-    if (renameat2(s->folder_fd, WS_STAGE_OUT, s->parent_fd, s->name, RENAME_EXCHANGE) ==
-        0)
+    if (rename_by(s, RENAME_EXCHANGE))
         return true;
     if (!unknown_rename(errno))
         return false;
@@ -175,7 +183,7 @@ static ws_status write_synced(const ws_stage *s, int at, const char *name,
     return st;
 }
 
-/** Move the manifest onto another file system: copied beside its place, then renamed. */
+/** Move the manifest to another file system: copied beside its place, then renamed. */
 static ws_status place_far(const ws_stage *s, int at, const char *name, ws_err *err)
 {
     char *text = NULL;

@@ -43,7 +43,7 @@ static ws_status refuse(const ws_stage *s, ws_err *err, const char *how,
     return WS_E_EXISTS;
 }
 
-/** Whether one of the folders above the real path @p path (itself included) is @p dir. */
+/** Whether the real path @p path or one of the folders above it is @p dir. */
 static bool lies_in(const char *path, const struct stat *dir)
 {
     char *p = realpath(path, NULL);

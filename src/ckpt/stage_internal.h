@@ -32,6 +32,8 @@ struct ws_stage {
     const char *name; /* last component; in target */
     char *folder;     /* path of the staging folder */
     char *out;        /* path of what is staged */
+    char *doomed;     /* room for the path of what is removed from the folder */
+    size_t doomed_size;
     int parent_fd, folder_fd, lock_fd;
     int out_fd; /* of the staged directory, -1 for a file */
     bool is_dir, force, resumed;

@@ -7,6 +7,17 @@
 #include <stdatomic.h>
 
 static atomic_long steps_left = -1;
+static atomic_bool plain_renames;
+
+void ws_stage_plain_renames(bool plain)
+{
+    atomic_store(&plain_renames, plain);
+}
+
+bool ws_stage_has_plain_renames(void)
+{
+    return atomic_load(&plain_renames);
+}
 
 void ws_stage_kill_after(long n)
 {

@@ -13,23 +13,27 @@
 static void symbol(const char *name, char out[64])
 {
     snprintf(out, 64, "%s", name);
-    for (char *c = out; *c; c++)
-        *c = *c == ' ' || *c == '-' ? '_' : *c;
+    for (char *c = strpbrk(out, " -"); c; c = strpbrk(c, " -"))
+        *c = '_';
 }
 
-/** "a b c" of "a|b|c", or the methods; false when @p words is no list. */
-static bool words_of(ws_buf *b, const char *words)
+/** "a b c" of "a|b|c", or the methods; nothing when there is no list. */
+static void words_of(ws_buf *b, const char *words)
 {
     if (!words)
-        return false;
+        return;
     if (strcmp(words, "@methods") == 0) {
         for (size_t i = 0; i < ws_method_count(); i++)
             ws_buf_printf(b, "%s%s", i ? " " : "", ws_method_at(i)->name);
-        return true;
+        return;
     }
-    for (const char *w = words; *w; w++)
-        ws_buf_putc(b, *w == '|' ? ' ' : *w);
-    return true;
+    size_t n;
+    const char *w;
+    for (int i = 0; (w = ws_word_at(words, i, &n)); i++) {
+        if (i)
+            ws_buf_putc(b, ' ');
+        ws_buf_add(b, w, n);
+    }
 }
 
 /** Text inside single quotes; a quote ends, escapes itself, and opens again. */

@@ -47,11 +47,11 @@ static void text(ws_buf *b, const char *s)
             ws_buf_putc(b, ' ');
         word(b, s, n, false, column == 0);
         column += n + 1;
-        const char last = n ? s[n - 1] : ' ';
+        const bool sentence = n && strchr(".!?", s[n - 1]);
         s += n;
         const bool paragraph = strncmp(s, "\n\n", 2) == 0;
         s += strspn(s, " \n");
-        if (*s && (paragraph || strchr(".!?", last))) {
+        if (*s && (paragraph || sentence)) {
             ws_buf_puts(b, paragraph ? "\n.Pp\n" : "\n");
             column = 0;
         }
@@ -118,13 +118,19 @@ static void synopsis_arg(ws_buf *b, const ws_arg *a)
                   a->list ? " ..." : "");
 }
 
+/** Whatever the locale. */
+static char upper_case(char c)
+{
+    return (char)(c >= 'a' && c <= 'z' ? c - 32 : c);
+}
+
 static void head(ws_buf *b, const char *page, const char *section_summary)
 {
     char upper[64];
     size_t i = 0;
 
     for (; page[i] && i + 1 < sizeof upper; i++)
-        upper[i] = page[i] >= 'a' && page[i] <= 'z' ? (char)(page[i] - 32) : page[i];
+        upper[i] = upper_case(page[i]);
     upper[i] = '\0';
     ws_buf_printf(b, ".Dd %s\n.Dt %s 1\n.Os\n.Sh NAME\n.Nm %s\n.Nd %s\n", MAN_DATE,
                   upper, page, section_summary);
@@ -134,8 +140,8 @@ static void head(ws_buf *b, const char *page, const char *section_summary)
 static void page_name(const ws_cmd *cmd, char out[64])
 {
     snprintf(out, 64, "wsurg-%s", cmd->name);
-    for (char *c = out; *c; c++)
-        *c = *c == ' ' ? '-' : *c;
+    for (char *c = strchr(out, ' '); c; c = strchr(c, ' '))
+        *c = '-';
 }
 
 static void examples(ws_buf *b, const ws_example *x)
@@ -145,9 +151,7 @@ static void examples(ws_buf *b, const ws_example *x)
     ws_buf_puts(b, ".Sh EXAMPLES\n");
     for (; x->line; x++) {
         char says[256];
-        snprintf(says, sizeof says, "%c%s:",
-                 x->says[0] >= 'a' && x->says[0] <= 'z' ? x->says[0] - 32 : x->says[0],
-                 x->says + 1);
+        snprintf(says, sizeof says, "%c%s:", upper_case(x->says[0]), x->says + 1);
         text(b, says);
         ws_buf_puts(b, ".Pp\n.Dl ");
         literal_line(b, x->line);

@@ -23,6 +23,8 @@ static const ws_cmd *const commands[] = {
 #undef WS_CMD_ENTRY
 };
 
+enum { N_COMMANDS = sizeof commands / sizeof commands[0] };
+
 const ws_opt ws_opts_global[] = {
     WS_FLAG(ws_globals, help, "help", 'h',
             "show help and stop; with --json the table of options"),
@@ -76,7 +78,7 @@ static void signals_set(void)
 
 size_t ws_cmd_count(void)
 {
-    return sizeof commands / sizeof *commands;
+    return N_COMMANDS;
 }
 
 const ws_cmd *ws_cmd_at(size_t i)

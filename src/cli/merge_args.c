@@ -164,7 +164,7 @@ void ws_merge_check(ws_run *run, void *args)
                              a->sets.v[i]);
                 break;
             }
-    if (!a->models.n && !a->base)
+    if (!a->models.n)
         return; // the parser has said so
     if (a->method)
         ws_merge_plan(run, a);

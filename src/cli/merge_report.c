@@ -181,6 +181,7 @@ static void stats_json(cJSON *list, const char *label, const ws_model_stats *m)
     ws_j_num(o, "norm_kept", m->norm_kept);
     ws_j_num(o, "dropped_small", m->dropped_small);
     ws_j_num(o, "dropped_large", m->dropped_large);
+    ws_j_num(o, "dropped_random", m->dropped_random);
 }
 
 static void result_json(ws_run *run, const struct merge_args *a, const ws_result *r)
@@ -245,6 +246,10 @@ static void model_row(ws_run *run, int width, const char *name, const ws_model_s
                           small);
         if (m->dropped_large > 0.0)
             snprintf(text + n, sizeof text - (size_t)n, ", %s large", large);
+        if (m->dropped_random > 0.0) {
+            ws_show_share(m->dropped_random, 1, small);
+            snprintf(text + n, sizeof text - (size_t)n, "; dropped %s at random", small);
+        }
     }
     ws_run_row(run, width, name, "%s", text);
 }

@@ -171,14 +171,10 @@ static ws_status copy_failed(ws_run *run, ws_status st, int sys, const char *wha
 
 static ws_status spool(ws_run *run, ws_spool *s, const char *out)
 {
-    const char *name = out ? ws_base_name(&run->arena, out) : "";
-    size_t end = out ? strlen(out) : 0;
+    const size_t n = out ? ws_folder_length(out) : 0, size = n + 32;
     bool reading = false;
     int sys = 0;
 
-    while (end > 1 && out[end - 1] == '/')
-        end--;
-    const size_t n = end - strlen(name), size = n + 32;
     char *template = ws_arena_alloc(&run->arena, size);
     if (template)
         snprintf(template, size, "%.*s.wsurg-stdin-XXXXXX", (int)n, out ? out : "");

@@ -417,7 +417,9 @@ static void long_option(ws_parse *p, int *i)
     o = find_near(p, name, &field);
     if (o) {
         ws_err_hint(e, "did you mean '--%s'?", o->name);
+        const size_t said = p->errors->n; // the guess itself is not to be complained of
         take(p, o, field, eq ? eq + 1 : NULL, i);
+        p->errors->n = said;
     } else {
         ws_err_hint(e, "wsurg %s --help lists the options", p->command);
         p->uncertain = p->uncertain || !eq;

@@ -381,6 +381,7 @@ static int document_write(ws_run *run, int exit_status)
 void ws_run_begin(ws_run *run)
 {
     static struct ws_voice voice;
+    // NOLINTNEXTLINE(concurrency-mt-unsafe): before there is another thread
     const char *term = getenv("TERM"), *no_color = getenv("NO_COLOR");
     const bool tty = isatty(STDERR_FILENO) && !(term && strcmp(term, "dumb") == 0);
 
@@ -422,12 +423,10 @@ static bool work_kept(ws_run *run)
 
     if (!run->target)
         return false;
-    const char *name = ws_base_name(&run->arena, run->target);
-    size_t end = strlen(run->target);
-    while (end > 1 && run->target[end - 1] == '/')
-        end--;
-    snprintf(path, sizeof path, "%.*s.%s.wsurg", (int)(end - strlen(name)), run->target,
-             name);
+    const size_t n = ws_folder_length(run->target);
+    const size_t name = strcspn(run->target + n, "/");
+    snprintf(path, sizeof path, "%.*s.%.*s.wsurg", (int)n, run->target, (int)name,
+             run->target + n);
     return stat(path, &sb) == 0 && S_ISDIR(sb.st_mode);
 }
 

@@ -74,6 +74,10 @@ void ws_show_num(double v, char out[32]);
 /** Text for a shell, quoted when it needs to be; added to @p out of @p size bytes. */
 void ws_show_quoted(const char *s, char *out, size_t size);
 
+/** Bytes of the folder part of a path, its slash included: 4 of "dir/b.st" and of
+ * "dir/b/". */
+size_t ws_folder_length(const char *path);
+
 /** The last part of a path without trailing slashes: "b.st" of "dir/b.st". Arena's. */
 const char *ws_base_name(ws_arena *arena, const char *path);
 

@@ -57,18 +57,25 @@ void ws_show_quoted(const char *s, char *out, size_t size)
     out[n < size ? n : size - 1] = '\0';
 }
 
+size_t ws_folder_length(const char *path)
+{
+    size_t n = strlen(path);
+
+    while (n > 1 && path[n - 1] == '/')
+        n--;
+    while (n > 0 && path[n - 1] != '/')
+        n--;
+    return n;
+}
+
 const char *ws_base_name(ws_arena *arena, const char *path)
 {
-    size_t end = strlen(path), start;
+    const char *last = path + ws_folder_length(path);
+    const size_t n = strcspn(last, "/");
+    char *name = ws_arena_alloc(arena, n + 1);
 
-    while (end > 1 && path[end - 1] == '/')
-        end--;
-    for (start = end; start > 0 && path[start - 1] != '/'; start--)
-        ;
-    char *name = ws_arena_alloc(arena, end - start + 1);
     if (!name)
         return path;
-    memcpy(name, path + start, end - start);
-    name[end - start] = '\0';
+    memcpy(name, last, n); // the arena's memory is zeroed
     return name;
 }

@@ -17,7 +17,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "wsurg/method.h" // WS_HOT
+#include "wsurg/export.h" // WS_HOT
 #include "wsurg/text.h"
 
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__

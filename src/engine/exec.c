@@ -35,6 +35,8 @@ struct work {
     bool *done;    // (n_slots)
     double **kept; // (n_slices) sums of slices written before; NULL: none
     int phase;     // pass number or APPLY
+    bool whole;     // the method wants the tensor in one tile: one unit, all slices
+    uint64_t units; // slices, or 1
     uint64_t next, joined;
     bool joining;
     bool copies_equal;     // if all sources are equal, the first is copied
@@ -306,6 +308,8 @@ static uint64_t slice_first(const struct unit *u)
 static uint64_t slice_end(const struct unit *u)
 {
     const ws_job *job = &u->w->pt->job;
+    if (u->w->whole)
+        return job->n;
     const uint64_t end = slice_first(u) + job->slice_len;
     return end < job->n ? end : job->n;
 }
@@ -325,6 +329,7 @@ static ws_tile_job tile_job(ws_exec *x, const struct unit *u)
         .slice = u->slice,
         .hash_inputs = x->hash && u->phase == APPLY && x->plan->req->write.provenance,
         .read_bytes = &x->read_bytes,
+        .whole_digests = u->w->whole ? x->in_slices[u->w->index] : NULL,
     };
     ws_tile_layout_make(x->plan, u->w->pt, x->plan->priv->exec.tile, &j.layout);
     return j;
@@ -356,6 +361,7 @@ static ws_status scan_slice(ws_exec *x, const struct unit *u, ws_scratch *s,
     const ws_job *job = &u->w->pt->job;
     unsigned char *partial = slot_of(x, u);
     memset(partial, 0, u->w->partial);
+    memset(s->carry, 0, s->carry_size);
     const ws_sample sample = passes->sample == NULL
                                  ? (ws_sample){ 0, 0 }
                                  : passes->sample(job, u->phase, u->w->state);
@@ -391,12 +397,26 @@ static void close_slice(ws_exec *x, const struct unit *u, ws_scratch *s, double 
         m[3] = (double)t->dropped_random;
         m[4] = t->kept_sq;
     }
-    if (!x->hash)
+    if (!x->hash || u->w->whole)
         return;
     const size_t n_in = x->plan->n_inputs;
     x->results[u->w->index].slices[u->slice] = ws_xxh_stream_end(s->hash[n_in]);
     for (size_t k = 0; k < n_in && x->plan->req->write.provenance; k++)
         *in_slice(x, u->w->index, k, u->slice) = ws_xxh_stream_end(s->hash[k]);
+}
+
+/** Journal a unit: its slice, or all slices with the sums at the first. */
+static ws_status record_unit(ws_exec *x, const struct unit *u, double *sums, ws_err *err)
+{
+    if (!u->w->whole)
+        return record_slice(x, u->w, u->slice, sums, err);
+    double *none = ws_calloc(x->n_sums, sizeof *none);
+    ws_status st = none == NULL ? ws_fail(err, WS_E_MEMORY, "no memory for the journal")
+                                : WS_OK;
+    for (uint64_t i = 0; st == WS_OK && i < u->w->pt->job.n_slices; i++)
+        st = record_slice(x, u->w, i, i == 0 ? sums : none, err);
+    ws_free(none);
+    return st;
 }
 
 /** The last phase of one slice: to bytes, written and journaled. */
@@ -432,7 +452,10 @@ static ws_status apply_slice(ws_exec *x, const struct unit *u, ws_scratch *s,
             const uint64_t bits = ws_dtype_info(pt->t.dtype)->bits;
             const uint64_t offset = first * bits / 8;
             const size_t len = (size_t)((first + n) * bits / 8 - offset);
-            ws_xxh_stream_add(s->hash[n_in], bytes, len);
+            if (u->w->whole)
+                ws_digest_slices(&pt->t, bytes, x->results[u->w->index].slices);
+            else
+                ws_xxh_stream_add(s->hash[n_in], bytes, len);
             st = ws_stage_write(x->stage, x->ids[pt->t.file], bytes, len,
                                 pt->t.offset + offset, err);
             atomic_fetch_add(&x->written_bytes, len);
@@ -443,8 +466,7 @@ static ws_status apply_slice(ws_exec *x, const struct unit *u, ws_scratch *s,
         first += n;
     }
     close_slice(x, u, s, sums);
-    return x->mode == WS_EXEC_WRITE ? record_slice(x, u->w, u->slice, sums, err)
-                                    : WS_OK;
+    return x->mode == WS_EXEC_WRITE ? record_unit(x, u, sums, err) : WS_OK;
 }
 
 /** Join the slot of slice @p s: the oldest one not joined. */
@@ -516,7 +538,13 @@ static bool open_tensor(ws_exec *x, struct work *w, size_t index)
                       w->method->passes->sample == NULL &&
                       w->method->keeps_equal != NULL &&
                       w->method->keeps_equal(&pt->job);
-    w->phase = fully_kept(x, index) ? APPLY : phase_after(w, 0);
+    const bool kept = fully_kept(x, index);
+    w->whole = !kept && pt->action == WS_ACT_MERGE && w->method->unit != NULL &&
+               w->method->unit(&pt->job) == WS_UNIT_TENSOR;
+    w->units = w->whole ? 1 : pt->job.n_slices;
+    if (w->whole)
+        w->kept = NULL;
+    w->phase = kept ? APPLY : phase_after(w, 0);
     return true;
 }
 
@@ -531,7 +559,7 @@ static void fail(ws_exec *x, const ws_err *err)
 /** Hand out the slices that the journal holds: they only wait to be joined. */
 static void pass_over_kept(ws_exec *x, struct work *w)
 {
-    while (w->phase == APPLY && w->kept != NULL && w->next < w->pt->job.n_slices &&
+    while (w->phase == APPLY && w->kept != NULL && w->next < w->units &&
            w->next - w->joined < x->n_slots && w->kept[w->next] != NULL) {
         w->done[w->next % x->n_slots] = true;
         w->next++;
@@ -544,7 +572,7 @@ static bool take_slice(ws_exec *x, struct work *w, struct unit *u)
     if (!w->used)
         return false;
     pass_over_kept(x, w);
-    if (w->next >= w->pt->job.n_slices || w->next - w->joined >= x->n_slots)
+    if (w->next >= w->units || w->next - w->joined >= x->n_slots)
         return false;
     *u = (struct unit){ w, w->next++, w->phase };
     return true;
@@ -582,7 +610,7 @@ static void settle(ws_exec *x, struct work *w)
 {
     while (w->used && !w->joining) {
         pass_over_kept(x, w);
-        const bool through = w->joined == w->pt->job.n_slices;
+        const bool through = w->joined == w->units;
         if (!through && !w->done[w->joined % x->n_slots])
             return;
         w->joining = true;

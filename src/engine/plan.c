@@ -83,6 +83,8 @@ ws_status ws_plan_new(ws_plan **out, const ws_merge_req *req, const ws_ctx *ctx,
     ws_plan_open_inputs(plan);
     if (plan->method != NULL && plan->n_inputs > 0)
         ws_plan_params(plan);
+    if (plan->method != NULL)
+        ws_plan_lines_parse(plan);
     static void (*const steps[])(ws_plan *) = { ws_plan_match, ws_plan_layers,
                                                 ws_plan_layout, ws_plan_price };
     for (size_t i = 0; i < sizeof steps / sizeof *steps && errors->n == before; i++)

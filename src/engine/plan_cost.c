@@ -99,7 +99,9 @@ void ws_plan_price(ws_plan *plan)
     const ws_ctx *ctx = plan->priv->ctx;
     const uint64_t limit = ws_ctx_memory(ctx);
     ws_exec_config *c = &plan->priv->exec;
-    c->fixed_bytes = ws_os_memory_now() + kept_bytes(plan) + ALLOWANCE;
+    // rounded, so that the figures do not move with every page that a library touches
+    const uint64_t now = ws_os_memory_now() >> 20 << 20;
+    c->fixed_bytes = now + kept_bytes(plan) + ALLOWANCE;
     ws_exec_config least = *c;
     configure(plan, &least, 1, TILE_LEAST, 1);
     plan->cost.memory_floor = total(&least);

@@ -65,7 +65,8 @@ double ws_plan_value(const ws_plan *plan, const char *name, size_t model,
 /** plan_tensors.c: match the inputs' tensors into plan->tensors. */
 void ws_plan_match(ws_plan *plan);
 
-/** plan_layers.c: block numbers, and the scale of every tensor under --lines. */
+/** plan_layers.c: the values of --lines, block numbers, the scale of every tensor. */
+void ws_plan_lines_parse(ws_plan *plan);
 void ws_plan_layers(ws_plan *plan);
 void ws_plan_lines_apply(ws_plan *plan);
 

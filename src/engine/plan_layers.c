@@ -57,7 +57,7 @@ static bool parse_part(ws_plan *plan, const char *text, const char *which, doubl
     return false;
 }
 
-static void parse_lines(ws_plan *plan, const char *lines)
+static void parse_values(ws_plan *plan, const char *lines)
 {
     char *text = ws_arena_strdup(&plan->priv->arena, lines);
     if (text == NULL)
@@ -73,6 +73,20 @@ static void parse_lines(ws_plan *plan, const char *lines)
     plan->has_lines =
         parse_part(plan, text, "A", &plan->lines_alpha, &plan->lines_alpha_auto) &&
         parse_part(plan, comma + 1, "B", &plan->lines_beta, &plan->lines_beta_auto);
+}
+
+void ws_plan_lines_parse(ws_plan *plan)
+{
+    if (plan->req->lines == NULL)
+        return;
+    if (plan->method->scaled) {
+        parse_values(plan, plan->req->lines);
+        return;
+    }
+    ws_err *e = ws_diag_report(plan->priv->errors, WS_E_USAGE, NULL,
+                               "--lines scales an update, and method '%s' makes none",
+                               plan->method->name);
+    ws_err_hint(e, "use it with a base-relative method: task_arithmetic, ties, ...");
 }
 
 void ws_plan_lines_apply(ws_plan *plan)
@@ -98,17 +112,6 @@ void ws_plan_layers(ws_plan *plan)
         if (pt->layer >= plan->n_layers)
             plan->n_layers = pt->layer + 1;
     }
-    if (plan->req->lines == NULL)
-        return;
-    if (!plan->method->scaled) {
-        ws_err *e = ws_diag_report(
-            plan->priv->errors, WS_E_USAGE, NULL,
-            "--lines scales an update, and method '%s' makes none", plan->method->name);
-        ws_err_hint(e,
-                    "use it with a base-relative method: task_arithmetic, ties, ...");
-        return;
-    }
-    parse_lines(plan, plan->req->lines);
     if (plan->has_lines && plan->n_layers == 0) {
         ws_diag_report(plan->priv->errors, WS_E_USAGE, NULL,
                        "--lines found no block: no tensor name holds a layer list "

@@ -318,30 +318,31 @@ static void match_name(ws_plan *plan, const char *name, const struct column *col
                    models < plan->method->models.min);
 }
 
-/** What ranges cannot say, once for each set of options. */
+/** What ranges cannot say; a mistake of the options is the same for every tensor and
+ * reported once. */
 static void check_jobs(ws_plan *plan)
 {
-    const void *last = NULL;
     ws_diag *warnings = plan->priv->ctx == NULL ? NULL : plan->priv->ctx->warnings;
+    const ws_method *m = plan->method;
+    ws_err last = WS_ERR_INIT;
+    const char *why = NULL;
     for (size_t i = 0; i < plan->n_tensors; i++) {
         const ws_plan_tensor *pt = &plan->tensors[i];
-        if (pt->action != WS_ACT_MERGE || pt->job.opts == last)
-            continue;
-        const bool first = last == NULL;
-        last = pt->job.opts;
         ws_err err = WS_ERR_INIT;
-        if (plan->method->check != NULL &&
-            plan->method->check(&pt->job, &err) != WS_OK) {
-            if (!first)
-                ws_err_at(&err, NULL, pt->t.name, -1);
-            ws_diag_add(plan->priv->errors, &err);
-            return;
-        }
-        const char *why =
-            first && plan->method->no_op != NULL ? plan->method->no_op(&pt->job) : NULL;
-        if (why != NULL)
-            ws_diag_report(warnings, WS_OK, "no-op", "%s", why);
+        if (pt->action != WS_ACT_MERGE)
+            continue;
+        if (why == NULL && m->no_op != NULL)
+            why = m->no_op(&pt->job);
+        if (m->check == NULL || m->check(&pt->job, &err) == WS_OK ||
+            strcmp(err.msg, last.msg) == 0)
+            continue;
+        last = err;
+        if (err.code != WS_E_USAGE)
+            ws_err_at(&err, NULL, pt->t.name, -1);
+        ws_diag_add(plan->priv->errors, &err);
     }
+    if (why != NULL)
+        ws_diag_report(warnings, WS_OK, "no-op", "%s", why);
 }
 
 void ws_plan_match(ws_plan *plan)

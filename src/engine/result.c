@@ -66,8 +66,9 @@ static void model_stats(ws_result *r, const ws_plan *plan, const double *sums)
             .relative_norm = sqrt(ratio(update, sums[WS_SUM_BASE_SQ])),
             .kept = ratio(t[0], all),
             .norm_kept = all > 0.0 ? sqrt(ratio(t[4], update)) : NAN,
-            .dropped_small = ratio(t[1] + t[3], all),
+            .dropped_small = ratio(t[1], all),
             .dropped_large = ratio(t[2], all),
+            .dropped_random = ratio(t[3], all),
         };
     }
 }

@@ -2,6 +2,7 @@
  * run.c - carry a plan out: check, stage, stream, check again, show
  */
 #include <math.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -297,9 +298,10 @@ ws_status ws_plan_run(ws_plan *plan, const ws_ctx *ctx, ws_result **out, ws_err 
         return ws_fail(err, WS_E_MEMORY, "no memory for the result");
     plan->priv->ctx = ctx;
     const ws_status st = run_steps(&run, r, err);
-    // an interrupted run leaves its staged work to --resume
+    // a run asked to end leaves its staged work to --resume; Ctrl-C cleans up
+    const int stop = ctx != NULL && ctx->stop != NULL ? atomic_load(ctx->stop) : 0;
     if (run.stage != NULL)
-        ws_stage_close(run.stage, st == WS_E_INTERRUPTED);
+        ws_stage_close(run.stage, st == WS_E_INTERRUPTED && stop != SIGINT);
     ws_exec_free(run.exec);
     r->usage.seconds = ws_os_now() - run.start;
     r->usage.threads = run.pool == NULL ? 1 : ws_pool_size(run.pool);

@@ -113,6 +113,16 @@ static size_t source_count(const ws_tile_job *j)
     return j->pt->job.n_models + (j->pt->base != NULL ? 1 : 0);
 }
 
+void ws_digest_slices(const ws_tensor *t, const void *raw, ws_xxh128 *slices)
+{
+    const uint64_t n = ws_slice_count(t->rank, t->shape);
+    for (uint64_t i = 0; i < n; i++) {
+        uint64_t offset, len;
+        ws_slice_bytes(t, i, &offset, &len);
+        slices[i] = ws_xxh3((const unsigned char *)raw + offset, (size_t)len);
+    }
+}
+
 /** Read raw bytes of a source; its slice's hash grows when wanted. */
 static ws_status read_raw(const ws_tile_job *j, ws_scratch *s, size_t input,
                           const ws_tensor *t, uint64_t first, size_t n, void *dst,
@@ -129,7 +139,11 @@ static ws_status read_raw(const ws_tile_job *j, ws_scratch *s, size_t input,
     }
     atomic_fetch_add_explicit(j->read_bytes, bytes, memory_order_relaxed);
     // a tied partner is hashed under its own name, not here
-    if (j->hash_inputs && strcmp(t->name, j->pt->t.name) == 0)
+    if (!j->hash_inputs || strcmp(t->name, j->pt->t.name) != 0)
+        return WS_OK;
+    if (j->whole_digests != NULL)
+        ws_digest_slices(t, dst, j->whole_digests + input * j->pt->job.n_slices);
+    else
         ws_xxh_stream_add(s->hash[input], dst, bytes);
     return WS_OK;
 }

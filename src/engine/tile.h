@@ -50,8 +50,13 @@ typedef struct ws_tile_job {
     ws_tile_layout layout;
     uint64_t slice;
     bool hash_inputs;
+    ws_xxh128 *whole_digests; /**< (n_inputs, n_slices) where the tile is the whole
+                                 tensor; NULL: hashes grow in the scratch */
     atomic_uint_least64_t *read_bytes;
 } ws_tile_job;
+
+/** Digests of the slices of @p t, all of whose bytes are at @p raw. */
+void ws_digest_slices(const ws_tensor *t, const void *raw, ws_xxh128 *slices);
 
 /** Read the sources of elements first .. first+n-1 into numbers; tile is ready for the
  * method but for out. WS_E_NOT_FINITE unless allowed. */

@@ -1,6 +1,8 @@
 /*
  * companions.c - what a model directory holds beside its weights, carried to an output
  */
+#define _GNU_SOURCE // dirent's d_name beside POSIX's stat macros
+
 #include "hf/companions.h"
 
 #include <dirent.h>
@@ -13,8 +15,9 @@
 #include "base/json.h"
 #include "hf/config_edit.h"
 #include "wsurg/alloc.h"
+#include "wsurg/text.h"
 
-enum { CONFIG_CAP = 16 << 20 };
+enum { CONFIG_CAP = 16 << 20, SHOWN_NAMES = 8 };
 
 static const char *const carried[] = {
     "added_tokens.json",
@@ -37,14 +40,30 @@ static const char *const carried[] = {
 
 static const char *const carried_prefixes[] = { "LICENSE", "NOTICE", "USE_POLICY" };
 
+static const char templates[] = "additional_chat_templates";
+
 static bool ends_with(const char *s, const char *tail)
 {
     const size_t n = strlen(s), m = strlen(tail);
     return n >= m && strcmp(s + n - m, tail) == 0;
 }
 
+/** Code and pickles are never carried, whatever their name begins with. */
+static bool is_unsafe(const char *name)
+{
+    static const char *const tails[] = {
+        ".py", ".bin", ".pt", ".pth", ".pkl", ".ckpt"
+    };
+    for (size_t i = 0; i < sizeof tails / sizeof *tails; i++)
+        if (ends_with(name, tails[i]))
+            return true;
+    return false;
+}
+
 static bool is_carried(const char *name)
 {
+    if (is_unsafe(name))
+        return false;
     for (size_t i = 0; i < sizeof carried / sizeof *carried; i++)
         if (strcmp(name, carried[i]) == 0)
             return true;
@@ -54,15 +73,18 @@ static bool is_carried(const char *name)
     return false;
 }
 
-/** Weights, manifests, cards and the like: left behind without a word. */
+/** Weights, manifests and hidden files: left behind without a word. */
 static bool is_left(const char *name)
 {
-    static const char *const tails[] = { ".safetensors", ".safetensors.index.json",
-                                         ".bin",         ".bin.index.json",
-                                         ".pt",          ".pth",
-                                         ".gguf",        "manifest.json" };
-    if (name[0] == '.' || strcmp(name, "README.md") == 0 ||
-        strcmp(name, "config.json") == 0)
+    static const char *const tails[] = {
+        ".safetensors", ".safetensors.index.json",
+        ".bin",         ".bin.index.json",
+        ".pt",          ".pth",
+        ".gguf",        "manifest.json",
+        ".h5",          ".msgpack",
+        ".onnx",        ".onnx_data",
+    };
+    if (name[0] == '.' || strcmp(name, "config.json") == 0)
         return true;
     for (size_t i = 0; i < sizeof tails / sizeof *tails; i++)
         if (ends_with(name, tails[i]))
@@ -70,133 +92,218 @@ static bool is_left(const char *name)
     return false;
 }
 
-static int by_bytes(const void *a, const void *b)
+/** The carrying in the making. */
+struct carry {
+    ws_stage *stage;
+    const char *from;
+    const ws_companion_opts *o;
+    ws_diag *warnings;
+    ws_buf left; // names for the note
+    size_t n_left;
+};
+
+static ws_status no_memory(ws_err *err)
 {
-    return strcmp(*(const char *const *)a, *(const char *const *)b);
+    return ws_fail(err, WS_E_MEMORY, "no memory to carry companion files");
 }
 
-/** Names in the directory, sorted; from the arena. */
-static ws_status list_names(const char *from, ws_arena *arena, char ***names, size_t *n,
-                            ws_err *err)
-{
-    DIR *dir = opendir(from);
-    if (dir == NULL) {
-        ws_fail_sys(err, WS_E_IO, errno, "cannot open the folder");
-        ws_err_at(err, from, NULL, -1);
-        return WS_E_IO;
-    }
-    size_t cap = 0;
-    bool ok = true;
-    char **list = NULL;
-    *n = 0;
-    const struct dirent *e;
-    while (ok && (e = readdir(dir)) != NULL) { // NOLINT(concurrency-mt-unsafe): own
-        if (*n == cap) {
-            cap = cap == 0 ? 32 : cap * 2;
-            char **p = ws_realloc(list, cap * sizeof *p);
-            ok = p != NULL;
-            list = ok ? p : list;
-        }
-        if (ok && (list[*n] = ws_arena_strdup(arena, e->d_name)) != NULL)
-            ++*n;
-        else
-            ok = false;
-    }
-    closedir(dir);
-    if (!ok) {
-        ws_free(list);
-        return ws_fail(err, WS_E_MEMORY, "no memory for the companions' names");
-    }
-    qsort(list, *n, sizeof *list, by_bytes);
-    *names = list;
-    return WS_OK;
-}
+/* ---- config.json ---- */
 
-/** Replace the value of @p key in @p text. */
-static void edit(ws_buf *text, const char *key, const char *value)
+/** Replace the value of @p key in @p text; whether there was one. */
+static bool edit(ws_buf *text, const char *key, const char *value)
 {
     ws_buf next = { 0 };
-    ws_config_replace(&next, text->p, text->n, key, value);
+    const size_t n = ws_config_replace(&next, text->p, text->n, key, value);
+    next.failed |= text->failed;
+    ws_buf_free(text);
+    *text = next;
+    return n > 0;
+}
+
+static void edit_dtype(ws_buf *text, ws_dtype dtype)
+{
+    const char *torch = ws_dtype_info(dtype)->torch_name;
+    char value[40];
+    if (torch == NULL)
+        return;
+    snprintf(value, sizeof value, "\"%s\"", torch);
+    edit(text, "torch_dtype", value);
+    if (!text->failed)
+        edit(text, "dtype", value);
+}
+
+/** Say false everywhere, and at the top if nothing does: silence may mean true. */
+static void edit_untie(ws_buf *text)
+{
+    static const char key[] = "tie_word_embeddings";
+    edit(text, key, "false");
+    if (text->failed || ws_config_has(text->p, text->n, key))
+        return;
+    ws_buf next = { 0 };
+    ws_config_add(&next, text->p, text->n, key, "false");
     ws_buf_free(text);
     *text = next;
 }
 
 /** config.json, edited where the weights differ from what it says. */
-static ws_status put_config(ws_stage *stage, const char *path,
-                            const ws_companion_opts *o, ws_diag *warnings, ws_err *err)
+static ws_status put_config(struct carry *c, const char *path, ws_err *err)
 {
     char *text;
     size_t len;
-    cJSON *tree = NULL;
     ws_status st = ws_file_read(&text, &len, path, CONFIG_CAP, err);
     if (st != WS_OK)
         return st;
-    st = ws_json_parse(&tree, text, len, err);
+    st = ws_config_check(text, len, err);
     if (st != WS_OK) {
         ws_err_at(err, path, NULL, -1);
         ws_free(text);
         return st;
     }
-    if (cJSON_GetObjectItemCaseSensitive(tree, "auto_map") != NULL)
-        ws_diag_report(warnings, WS_OK, "custom-code",
-                       "config.json names Python code of its own (auto_map); .py files "
-                       "are not carried");
-    cJSON_Delete(tree);
+    if (ws_config_has(text, len, "auto_map")) {
+        ws_err *e = ws_diag_report(c->warnings, WS_OK, "custom-code",
+                                   "config.json names Python code of its own "
+                                   "(auto_map), which is not carried");
+        ws_err_at(e, path, NULL, -1);
+        ws_err_hint(e, "copy the .py files yourself if you trust them");
+    }
     ws_buf b = { 0 };
     ws_buf_add(&b, text, len);
     ws_free(text);
-    const char *torch = o->dtype_set ? ws_dtype_info(o->dtype)->torch_name : NULL;
-    if (torch != NULL) {
-        char value[40];
-        snprintf(value, sizeof value, "\"%s\"", torch);
-        edit(&b, "torch_dtype", value);
-        edit(&b, "dtype", value);
-    }
-    if (o->untie)
-        edit(&b, "tie_word_embeddings", "false");
-    st = b.failed ? ws_fail(err, WS_E_MEMORY, "no memory for config.json")
-                  : ws_stage_put(stage, "config.json", b.p, b.n, err);
+    if (!b.failed && c->o->dtype_set)
+        edit_dtype(&b, c->o->dtype);
+    if (!b.failed && c->o->untie)
+        edit_untie(&b);
+    st = b.failed ? no_memory(err)
+                  : ws_stage_put(c->stage, "config.json", b.p, b.n, err);
     ws_buf_free(&b);
     return st;
 }
 
-static ws_status carry_one(ws_stage *stage, const char *from, const char *name,
-                           const ws_companion_opts *o, ws_buf *unknown,
-                           ws_diag *warnings, ws_err *err)
+/* ---- the other files ---- */
+
+static void note_left(struct carry *c, const char *name)
+{
+    if (c->n_left < SHOWN_NAMES) {
+        char shown[64];
+        ws_show(name, shown, sizeof shown);
+        ws_buf_printf(&c->left, "%s%s", c->n_left == 0 ? "" : ", ", shown);
+    }
+    c->n_left++;
+}
+
+static int by_bytes(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/** Names in a directory, sorted, from the arena; *names by ws_free. */
+static ws_status list_names(const char *from, ws_arena *arena, char ***names, size_t *n,
+                            ws_err *err)
+{
+    DIR *dir = opendir(from);
+    if (dir == NULL) {
+        ws_fail_sys(err, WS_E_IO, errno, "cannot open the directory");
+        ws_err_at(err, from, NULL, -1);
+        return WS_E_IO;
+    }
+    size_t cap = 0;
+    bool ok = true;
+    *names = NULL;
+    *n = 0;
+    const struct dirent *e;
+    while (ok && (e = readdir(dir)) != NULL) { // NOLINT(concurrency-mt-unsafe): own
+        if (*n == cap) {
+            cap = cap == 0 ? 32 : cap * 2;
+            char **p = ws_realloc(*names, cap * sizeof *p);
+            ok = p != NULL;
+            *names = ok ? p : *names;
+        }
+        if (ok && ((*names)[*n] = ws_arena_strdup(arena, e->d_name)) != NULL)
+            ++*n;
+        else
+            ok = false;
+    }
+    closedir(dir);
+    if (!ok)
+        return no_memory(err);
+    qsort(*names, *n, sizeof **names, by_bytes);
+    return WS_OK;
+}
+
+/** Templates of a tokenizer: the .jinja files of one folder. */
+static ws_status carry_templates(struct carry *c, const char *folder, ws_err *err)
+{
+    ws_arena arena = { 0 };
+    char **names = NULL;
+    size_t n = 0;
+    ws_status st = list_names(folder, &arena, &names, &n, err);
+    for (size_t i = 0; st == WS_OK && i < n; i++) {
+        ws_buf from = { 0 }, to = { 0 };
+        if (names[i][0] == '.' || !ends_with(names[i], ".jinja"))
+            continue;
+        ws_buf_printf(&from, "%s/%s", folder, names[i]);
+        ws_buf_printf(&to, "%s/%s", templates, names[i]);
+        st = from.failed || to.failed ? no_memory(err)
+                                      : ws_stage_copy(c->stage, to.p, from.p, err);
+        ws_buf_free(&from);
+        ws_buf_free(&to);
+    }
+    ws_free(names);
+    ws_arena_free(&arena);
+    return st;
+}
+
+static ws_status carry_one(struct carry *c, const char *name, ws_err *err)
 {
     ws_buf path = { 0 };
     struct stat sb;
     ws_status st = WS_OK;
-    ws_buf_printf(&path, "%s/%s", from, name);
-    const bool regular = !path.failed && stat(path.p, &sb) == 0 && S_ISREG(sb.st_mode);
-    if (regular && strcmp(name, "config.json") == 0)
-        st = put_config(stage, path.p, o, warnings, err);
-    else if (regular && is_carried(name))
-        st = ws_stage_copy(stage, name, path.p, err);
-    else if (regular && !is_left(name))
-        ws_buf_printf(unknown, "%s%s", unknown->n == 0 ? "" : ", ", name);
+    ws_buf_printf(&path, "%s/%s", c->from, name);
+    if (path.failed) {
+        ws_buf_free(&path);
+        return no_memory(err);
+    }
+    const bool there = stat(path.p, &sb) == 0; // through links: the hub's cache is made
+                                               // of them
+    if (there && S_ISDIR(sb.st_mode) && strcmp(name, templates) == 0)
+        st = carry_templates(c, path.p, err);
+    else if (there && !S_ISREG(sb.st_mode))
+        st = WS_OK; // folders are no part of a model as loaders read it
+    else if (strcmp(name, "config.json") == 0)
+        st = put_config(c, path.p, err);
+    else if (is_carried(name))
+        st = ws_stage_copy(c->stage, name, path.p, err);
+    else if (!is_left(name))
+        note_left(c, name);
     ws_buf_free(&path);
     return st;
+}
+
+static void report_left(struct carry *c)
+{
+    if (c->n_left == 0 || c->left.failed)
+        return;
+    if (c->n_left > SHOWN_NAMES)
+        ws_buf_printf(&c->left, " and %zu more", c->n_left - SHOWN_NAMES);
+    ws_err *e = ws_diag_report(c->warnings, WS_OK, "note", "not carried over: %s",
+                               c->left.failed ? "" : c->left.p);
+    ws_err_at(e, c->from, NULL, -1);
 }
 
 ws_status ws_companions_carry(ws_stage *stage, const char *from,
                               const ws_companion_opts *o, ws_diag *warnings,
                               ws_err *err)
 {
+    struct carry c = { .stage = stage, .from = from, .o = o, .warnings = warnings };
     ws_arena arena = { 0 };
     char **names = NULL;
     size_t n = 0;
-    ws_buf unknown = { 0 };
     ws_status st = list_names(from, &arena, &names, &n, err);
     for (size_t i = 0; st == WS_OK && i < n; i++)
-        st = carry_one(stage, from, names[i], o, &unknown, warnings, err);
-    if (st == WS_OK && unknown.n > 0) {
-        char shown[200];
-        ws_show(unknown.p, shown, sizeof shown);
-        ws_diag_report(warnings, WS_OK, "note", "not carried over from '%s': %s", from,
-                       shown);
-    }
-    ws_buf_free(&unknown);
+        st = carry_one(&c, names[i], err);
+    if (st == WS_OK)
+        report_left(&c);
+    ws_buf_free(&c.left);
     ws_free(names);
     ws_arena_free(&arena);
     return st;

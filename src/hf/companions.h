@@ -15,12 +15,15 @@ typedef struct ws_companion_opts {
 } ws_companion_opts;
 
 /**
- * Carry config, tokenizer, generation settings, licences and notices (formats.md 2.5)
- * from the directory @p from into the stage of a directory.
+ * Carry config, tokenizer, chat templates, generation settings, licences and notices
+ * (formats.md 2.5) from the directory @p from into the stage of a directory.
  *
- * config.json is edited only where it must be, every other byte stays. Python code,
- * pickles and model cards are never carried: a parent's card is false for its child.
- * Files that are not known are named in one note.
+ * config.json is edited only where it must be (config_edit.h): `torch_dtype` or `dtype`
+ * where it stands, `tie_word_embeddings` wherever it stands and at the top where it
+ * does not; every other byte stays. Python code and pickles are never carried, nor is
+ * the model card README.md: one parent's card is false for what is made of several. A
+ * note in @p warnings names the files left behind (weights, manifests and hidden files
+ * go without saying); a warning, that config.json refers to code (`auto_map`).
  * @return WS_OK; WS_E_IO; WS_E_HEADER config.json is not valid JSON; WS_E_MEMORY
  */
 WS_API ws_status ws_companions_carry(ws_stage *stage, const char *from,

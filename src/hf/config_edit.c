@@ -1,29 +1,82 @@
 /*
  * config_edit.c - change values of config.json in place, leaving every other byte
+ *
+ * The text is checked once; after that a walker that trusts it finds the places.
  */
 #include "hf/config_edit.h"
 
 #include <string.h>
 
-static const char *const nested[] = { "text_config", "llm_config", "language_config",
-                                      "thinker_config" };
+#include "base/json.h"
+#include "wsurg/alloc.h"
 
 /** End of the string that begins at @p p (its opening quote). */
-static const char *string_end(const char *p)
+static const char *string_end(const char *p, const char *end)
 {
-    for (p++; *p != '"'; p++)
+    for (p++; p < end && *p != '"'; p++)
         if (*p == '\\')
             p++;
-    return p + 1;
+    return p < end ? p + 1 : end;
 }
 
-/** End of the value that begins at @p p. The text is valid JSON. */
+static const char *skip_space(const char *p, const char *end)
+{
+    while (p < end && (*p == ' ' || *p == '\t' || *p == '\r' || *p == '\n'))
+        p++;
+    return p;
+}
+
+/* ---- checking ---- */
+
+/** Overwrite each word of Python's that is no JSON, outside strings, by a number. */
+static void hide_python_words(char *text, size_t len)
+{
+    static const char *const words[] = { "-Infinity", "Infinity", "NaN" };
+    const char *end = text + len;
+    for (char *p = text; p < end;) {
+        if (*p == '"') {
+            p += string_end(p, end) - p;
+            continue;
+        }
+        size_t n = 0;
+        for (size_t i = 0; i < 3 && n == 0; i++)
+            if ((size_t)(end - p) >= strlen(words[i]) &&
+                memcmp(p, words[i], strlen(words[i])) == 0)
+                n = strlen(words[i]);
+        if (n > 0) {
+            memset(p, ' ', n);
+            *p = '0';
+        }
+        p += n == 0 ? 1 : n;
+    }
+}
+
+ws_status ws_config_check(const char *text, size_t len, ws_err *err)
+{
+    cJSON *tree = NULL;
+    char *copy = ws_alloc(len + 1);
+    if (copy == NULL)
+        return ws_fail(err, WS_E_MEMORY, "no memory to check config.json");
+    memcpy(copy, text, len);
+    copy[len] = '\0';
+    hide_python_words(copy, len);
+    ws_status st = ws_json_parse(&tree, copy, len, err);
+    if (st == WS_OK && !cJSON_IsObject(tree))
+        st = ws_fail(err, WS_E_HEADER, "not a JSON object");
+    cJSON_Delete(tree);
+    ws_free(copy);
+    return st;
+}
+
+/* ---- walking ---- */
+
+/** End of the value that begins at @p p. */
 static const char *value_end(const char *p, const char *end)
 {
     int depth = 0;
     while (p < end) {
         if (*p == '"') {
-            p = string_end(p);
+            p = string_end(p, end);
             if (depth == 0)
                 return p;
             continue;
@@ -39,72 +92,118 @@ static const char *value_end(const char *p, const char *end)
     return end;
 }
 
-static const char *skip_space(const char *p, const char *end)
+/** One member of an object. */
+struct member {
+    const char *name; // at its quote
+    size_t name_len;  // quotes included
+    const char *value, *stop;
+};
+
+/**
+ * The member after @p p, which stands behind '{' or behind the last value. False at
+ * the object's end, where m->stop is its '}'.
+ */
+static bool next_member(const char *p, const char *end, struct member *m)
 {
-    while (p < end && strchr(" \t\r\n", *p) != NULL)
-        p++;
-    return p;
+    p = skip_space(p, end);
+    if (p < end && *p == ',')
+        p = skip_space(p + 1, end);
+    m->stop = p;
+    if (p == end || *p != '"')
+        return false;
+    m->name = p;
+    p = string_end(p, end);
+    m->name_len = (size_t)(p - m->name);
+    p = skip_space(p, end);
+    m->value = skip_space(p < end ? p + 1 : end, end); // over the colon
+    m->stop = value_end(m->value, end);
+    return true;
 }
 
-static bool key_is(const char *start, const char *end, const char *key)
+static bool name_is(const struct member *m, const char *key)
 {
     const size_t n = strlen(key);
-    return (size_t)(end - start) == n + 2 && memcmp(start + 1, key, n) == 0;
+    return m->name_len == n + 2 && memcmp(m->name + 1, key, n) == 0;
 }
 
-static bool is_nested(const char *start, const char *end)
+static bool is_nested_config(const struct member *m)
 {
-    for (size_t i = 0; i < sizeof nested / sizeof *nested; i++)
-        if (key_is(start, end, nested[i]))
+    static const char tail[] = "_config\"";
+    const size_t n = sizeof tail - 1;
+    return *m->value == '{' && m->name_len > n &&
+           memcmp(m->name + m->name_len - n, tail, n) == 0 &&
+           !name_is(m, "quantization_config");
+}
+
+/** What is replaced, and how far the text is copied. */
+struct replace {
+    ws_buf *out;
+    const char *copied; // up to here
+    const char *key, *value;
+    size_t count;
+};
+
+/** Walk the object whose '{' is at @p p. The nesting is bounded: it was checked. */
+static void replace_in(struct replace *r, const char *p, const char *end)
+{
+    struct member m;
+    for (p++; next_member(p, end, &m); p = m.stop) {
+        if (is_nested_config(&m)) {
+            replace_in(r, m.value, m.stop);
+        } else if (name_is(&m, r->key) && *m.value != '{' && *m.value != '[') {
+            ws_buf_add(r->out, r->copied, (size_t)(m.value - r->copied));
+            ws_buf_puts(r->out, r->value);
+            r->copied = m.stop;
+            r->count++;
+        }
+    }
+}
+
+bool ws_config_has(const char *text, size_t len, const char *key)
+{
+    const char *end = text + len, *p = skip_space(text, end);
+    struct member m;
+    for (p++; next_member(p, end, &m); p = m.stop)
+        if (name_is(&m, key))
             return true;
     return false;
-}
-
-/** Members of the object whose '{' is at @p p, up to and with its '}'. */
-static const char *copy_object(ws_buf *out, const char *p, const char *end,
-                               const char *key, const char *value, int level,
-                               size_t *count)
-{
-    ws_buf_putc(out, *p++);
-    while (p < end) {
-        const char *start = p;
-        p = skip_space(p, end);
-        if (*p == '}' || *p == ',') {
-            ws_buf_add(out, start, (size_t)(p + 1 - start));
-            if (*p++ == '}')
-                return p;
-            continue;
-        }
-        const char *name = p;
-        p = string_end(p);
-        const char *name_end = p;
-        p = skip_space(skip_space(p, end) + 1, end); // over the colon
-        ws_buf_add(out, start, (size_t)(p - start));
-        if (level == 0 && *p == '{' && is_nested(name, name_end)) {
-            p = copy_object(out, p, end, key, value, 1, count);
-            continue;
-        }
-        const char *stop = value_end(p, end);
-        if (key_is(name, name_end, key)) {
-            ws_buf_puts(out, value);
-            ++*count;
-        } else {
-            ws_buf_add(out, p, (size_t)(stop - p));
-        }
-        p = stop;
-    }
-    return p;
 }
 
 size_t ws_config_replace(ws_buf *out, const char *text, size_t len, const char *key,
                          const char *value)
 {
     const char *end = text + len;
-    const char *p = skip_space(text, end);
-    size_t count = 0;
-    ws_buf_add(out, text, (size_t)(p - text));
-    if (p < end && *p == '{')
-        p = copy_object(out, p, end, key, value, 0, &count);
-    ws_buf_add(out, p, (size_t)(end - p));
-    return count;
+    struct replace r = { .out = out, .copied = text, .key = key, .value = value };
+    replace_in(&r, skip_space(text, end), end);
+    ws_buf_add(out, r.copied, (size_t)(end - r.copied));
+    return r.count;
+}
+
+void ws_config_add(ws_buf *out, const char *text, size_t len, const char *key,
+                   const char *value)
+{
+    const char *end = text + len, *open = skip_space(text, end) + 1;
+    const char *after = open, *name = open;
+    struct member m, last = { 0 };
+    while (next_member(after, end, &m)) {
+        last = m;
+        name = m.name;
+        after = m.stop;
+    }
+    // what sets the last member off from the comma or brace before it
+    const char *space = name;
+    while (space > open && skip_space(space - 1, end) >= name)
+        space--;
+    ws_buf_add(out, text, (size_t)(after - text));
+    if (after > open)
+        ws_buf_putc(out, ',');
+    ws_buf_add(out, space, (size_t)(name - space));
+    ws_buf_json_string(out, key, strlen(key));
+    if (after > open)
+        ws_buf_add(out, name + last.name_len,
+                   (size_t)(last.value - name) - last.name_len);
+    else
+        ws_buf_puts(out, ": ");
+    ws_buf_puts(out, value);
+    ws_buf_add(out, after, (size_t)(end - after));
 }

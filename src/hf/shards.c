@@ -8,23 +8,30 @@
 
 #include "wsurg/alloc.h"
 
+/** Not closed yet. */
+static const uint32_t open_shard = UINT32_MAX;
+
+/** Give the open shard its number. */
+static void close_shard(uint32_t *shard, size_t first, size_t end, uint32_t number)
+{
+    for (size_t k = first; k < end; k++)
+        if (shard[k] == open_shard)
+            shard[k] = number;
+}
+
 size_t ws_shard_assign(const uint64_t *sizes, size_t n, uint64_t limit, uint32_t *shard)
 {
-    enum { OPEN = UINT32_MAX };
     uint32_t closed = 0;
     uint64_t used = 0;
     size_t first = 0; // of the open shard
     bool open = false;
     for (size_t i = 0; i < n; i++) {
-        shard[i] = (uint32_t)OPEN;
         if (sizes[i] > limit) {
             shard[i] = closed++;
             continue;
         }
         if (open && sizes[i] > limit - used) {
-            for (size_t k = first; k < i; k++)
-                shard[k] = shard[k] == (uint32_t)OPEN ? closed : shard[k];
-            closed++;
+            close_shard(shard, first, i, closed++);
             open = false;
         }
         if (!open) {
@@ -32,11 +39,12 @@ size_t ws_shard_assign(const uint64_t *sizes, size_t n, uint64_t limit, uint32_t
             first = i;
             used = 0;
         }
+        shard[i] = open_shard;
         used += sizes[i];
     }
-    for (size_t k = first; k < n; k++)
-        shard[k] = shard[k] == (uint32_t)OPEN ? closed : shard[k];
-    return closed + (open || closed == 0);
+    if (open)
+        close_shard(shard, first, n, closed++);
+    return closed == 0 ? 1 : closed;
 }
 
 /** One "name": "file" pair. */

@@ -8,8 +8,8 @@
 #include "wsurg/text.h"
 
 /**
- * Shards as huggingface_hub cuts them: tensors in order; one larger than @p limit gets a
- * shard of its own at once, any other closes the shard in which it no longer fits.
+ * Shards as huggingface_hub cuts them: tensors in order; one larger than @p limit gets
+ * a shard of its own at once, any other closes the shard in which it no longer fits.
  * Shards are numbered in the order in which they are closed.
  *
  * @param sizes  (n) bytes

@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-#include "wsurg/method.h"
+#include "wsurg/export.h"
 
 enum { BLOCK = 32 }; // a block of either type fits the first-level cache
 

@@ -72,8 +72,8 @@ static ws_status write_blocks(ws_stage *s, const struct work *w, int file, int i
 }
 
 /** All of a run but opening and closing. */
-static ws_status run_steps(ws_stage *s, const char *target, bool is_dir,
-                           struct work *w, ws_err *err)
+static ws_status run_steps(ws_stage *s, const char *target, bool is_dir, struct work *w,
+                           ws_err *err)
 {
     int ids[2];
     ws_manifest *m = NULL;
@@ -133,16 +133,21 @@ static bool is_new(bool is_dir)
     if (!is_dir)
         return file_is_new("out.bin", 0);
     return file_is_new("out/a.bin", 0) && file_is_new("out/sub/b.bin", 1) &&
-           there("out/index.json") && there("out/LICENSE") && there("out/manifest.json");
+           there("out/index.json") && there("out/LICENSE") &&
+           there("out/manifest.json");
 }
 
 /** Exactly what was there before: nothing, or the old output. */
 static bool is_old(bool is_dir, bool force)
 {
-    const char *target = is_dir ? "out" : "out.bin";
     if (!force)
-        return !there(target);
-    const char *got = slurp(is_dir ? "out/old.bin" : "out.bin", NULL);
+        return !there(is_dir ? "out" : "out.bin");
+    // without an exchange there is a moment with neither; the old one is not lost
+    const bool aside = is_dir && ws_stage_has_plain_renames() && !there("out");
+    const char *got = slurp(aside    ? ".out.wsurg/old/old.bin"
+                            : is_dir ? "out/old.bin"
+                                     : "out.bin",
+                            NULL);
     return got != NULL && strcmp(got, "old") == 0;
 }
 
@@ -275,6 +280,40 @@ static void killed_directory_under_force_is_old_or_new(void **state)
     kill_everywhere(true, true, false);
 }
 
+static void killed_without_the_kernel_s_renames_nothing_is_lost(void **state)
+{
+    (void)state;
+    ws_stage_plain_renames(true);
+    kill_everywhere(false, false, true);
+    kill_everywhere(false, true, true);
+    kill_everywhere(true, false, true);
+    kill_everywhere(true, true, true);
+    kill_everywhere(true, true, false);
+    ws_stage_plain_renames(false);
+}
+
+static void old_directory_comes_back_for_a_run_without_force(void **state)
+{
+    (void)state;
+    ws_stage_opts o = opts("out", true);
+    o.force = true;
+    spit_text("licence.txt", "free");
+    ws_stage_plain_renames(true);
+    bool seen = false;
+    for (long n = 0; !seen; n++) {
+        clean();
+        make_old(true);
+        assert_false(run_killed(&o, n));
+        seen = !there("out");
+    }
+    ws_stage_plain_renames(false);
+    ws_err err = WS_ERR_INIT;
+    struct work w = { 0 };
+    o.force = false;
+    assert_int_equal(run(&o, &w, &err), WS_E_EXISTS);
+    assert_file("out/old.bin", "old");
+}
+
 /** Killed while it resumes, again and again, it still ends. */
 static void killed_resume_goes_on(void **state)
 {
@@ -396,8 +435,9 @@ static void force_replaces_only_a_directory_of_listed_files(void **state)
     assert_int_equal(mkdir("out", 0777), 0);
     assert_int_equal(mkdir("out/sub", 0777), 0);
     spit_text("out/sub/notes.txt", "precious");
-    assert_refused(&o, WS_E_EXISTS,
-                   "output 'out' holds 'sub/notes.txt', which its manifest does not list");
+    assert_refused(
+        &o, WS_E_EXISTS,
+        "output 'out' holds 'sub/notes.txt', which its manifest does not list");
     ws_os_remove_tree("out", NULL);
     make_old(true);
     spit_text("out/sub.txt", "precious");
@@ -432,7 +472,8 @@ static void force_does_not_change_kinds(void **state)
     ws_stage_opts o = opts("x", false);
     o.force = true;
     assert_int_equal(mkdir("x", 0777), 0);
-    assert_refused(&o, WS_E_EXISTS, "output 'x' is a directory, but one file is written");
+    assert_refused(&o, WS_E_EXISTS,
+                   "output 'x' is a directory, but one file is written");
     assert_int_equal(rmdir("x"), 0);
     spit_text("x", "old");
     o.is_dir = true;
@@ -641,8 +682,8 @@ static void unsafe_names_are_our_mistake(void **state)
     int id;
     ws_stage_opts o = opts("out", true);
     assert_ok(ws_stage_open(&s, &o, NULL, &err), err);
-    static const char *const names[] = { "", "/x", "../x", "a/../x", "a//x", ".", "a/",
-                                         "a\nb" };
+    static const char *const names[] = { "",     "/x", "../x", "a/../x",
+                                         "a//x", ".",  "a/",   "a\nb" };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         assert_int_equal(ws_stage_file(s, names[i], 1, &id, &err), WS_E_INTERNAL);
     assert_int_equal(ws_stage_put(s, "../x", "x", 1, &err), WS_E_INTERNAL);
@@ -774,6 +815,8 @@ int main(void)
         T(killed_file_under_force_is_old_or_new),
         T(killed_directory_is_absent_or_whole_and_resumes),
         T(killed_directory_under_force_is_old_or_new),
+        T(killed_without_the_kernel_s_renames_nothing_is_lost),
+        T(old_directory_comes_back_for_a_run_without_force),
         T(killed_resume_goes_on),
         T(existing_output_is_refused_and_not_touched),
         T(input_is_never_replaced),
