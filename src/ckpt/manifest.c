@@ -419,10 +419,11 @@ ws_status ws_manifest_make(ws_manifest **out, const char *path, const ws_ctx *ct
     return st;
 }
 
-/** A file for each staged one, named as in the target, and where it lies now. */
-static ws_status stage_files(ws_manifest *m, const ws_stage *s, const char *target,
-                             bool is_dir, ws_err *err)
+/** A file for each staged one, named as in the target. */
+static ws_status stage_files(ws_manifest *m, const ws_stage *s, ws_err *err)
 {
+    bool is_dir;
+    const char *target = ws_stage_target(s, &is_dir);
     ws_status st = WS_OK;
     for (size_t i = 0; st == WS_OK && i < ws_stage_count(s); i++) {
         uint64_t bytes;
@@ -445,20 +446,20 @@ static ws_status see_staged(void *arg, size_t i, uint64_t offset, const void *da
     return s->see(s->arg, (int)i, offset, data, len, err);
 }
 
-ws_status ws_manifest_from_stage(ws_manifest **out, const ws_stage *s,
-                                 const char *target, bool is_dir, ws_pool *pool,
+ws_status ws_manifest_from_stage(ws_manifest **out, const ws_stage *s, ws_pool *pool,
                                  const ws_ctx *ctx, ws_stage_see *see, void *arg,
                                  ws_err *err)
 {
     ws_manifest *m = NULL;
     ws_filehash_item *items = NULL;
     struct stage_see seen = { .see = see, .arg = arg };
+    bool is_dir;
+    const char *target = ws_stage_target(s, &is_dir), *path = ws_stage_path(s);
     ws_status st = manifest_for(&m, target, is_dir, err);
     if (st == WS_OK)
-        st = stage_files(m, s, target, is_dir, err);
+        st = stage_files(m, s, err);
     if (st == WS_OK)
-        st = items_new(&items, m, is_dir ? ws_stage_path(s) : NULL, ws_stage_path(s),
-                       err);
+        st = items_new(&items, m, is_dir ? path : NULL, path, err);
     if (st == WS_OK)
         st = ws_filehash_run(items, m->n_files, pool, ctx, "check",
                              see == NULL ? NULL : see_staged, &seen, err);

@@ -492,6 +492,12 @@ bool ws_stage_finished(const ws_stage *s)
     return s->finished;
 }
 
+const char *ws_stage_target(const ws_stage *s, bool *is_dir)
+{
+    *is_dir = s->is_dir;
+    return s->target;
+}
+
 const char *ws_stage_path(const ws_stage *s)
 {
     return s->out;

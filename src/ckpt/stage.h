@@ -104,6 +104,9 @@ WS_API ws_status ws_stage_replay(ws_stage *s,
 /** Sync all staged data to disk, then mark the journal. Not beside ws_stage_file(). */
 WS_API ws_status ws_stage_sync(ws_stage *s, ws_err *err);
 
+/** The target as typed, without slashes at its end, and whether it is a directory. */
+WS_API const char *ws_stage_target(const ws_stage *s, bool *is_dir);
+
 /** Path of the staged file or directory, to re-open it for the final check. */
 WS_API const char *ws_stage_path(const ws_stage *s);
 

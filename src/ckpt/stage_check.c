@@ -144,15 +144,16 @@ static void check_free(struct check *c)
     ws_free(c->files);
 }
 
-ws_status ws_stage_check(ws_manifest **out, const ws_stage *s, const char *target,
-                         bool is_dir, ws_pool *pool, const ws_ctx *ctx,
-                         const ws_stage_expect *expect, size_t n_files, ws_err *err)
+ws_status ws_stage_check(ws_manifest **out, const ws_stage *s, ws_pool *pool,
+                         const ws_ctx *ctx, const ws_stage_expect *expect,
+                         size_t n_files, ws_err *err)
 {
     struct check c = { 0 };
     ws_manifest *m = NULL;
-    ws_status st = check_new(&c, target, expect, n_files, err);
+    bool is_dir;
+    ws_status st = check_new(&c, ws_stage_target(s, &is_dir), expect, n_files, err);
     if (st == WS_OK)
-        st = ws_manifest_from_stage(&m, s, target, is_dir, pool, ctx, see, &c, err);
+        st = ws_manifest_from_stage(&m, s, pool, ctx, see, &c, err);
     for (size_t i = 0; st == WS_OK && i < c.n; i++)
         if (c.files[i].tensor < expect[i].n) // the file ends before its tensors
             st = differs(&c.files[i], expect[i].tensors[c.files[i].tensor], err);

@@ -209,6 +209,8 @@ static ws_status place_far(const ws_stage *s, int at, const char *name, ws_err *
 static ws_status place_manifest(const ws_stage *s, const char *path, ws_err *err)
 {
     const char *slash = strrchr(path, '/');
+    if (slash == NULL)
+        return ws_fail(err, WS_E_INTERNAL, "manifest '%s' has no folder", path);
     char *folder = ws_strndup(path, slash == path ? 1 : (size_t)(slash - path));
     if (folder == NULL)
         return no_memory(s, err);

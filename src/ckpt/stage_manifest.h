@@ -17,14 +17,12 @@ typedef ws_status ws_stage_see(void *arg, int file, uint64_t offset, const void 
 
 /**
  * Read each staged file once through, opened anew, and make the manifest of them;
- * @p see (may be NULL) compares on the way. @p target and @p is_dir as given to
- * ws_stage_open(). `content` is left to the caller. Progress event "check".
+ * @p see (may be NULL) compares on the way. `content` is left to the caller. Progress event "check".
  * @return WS_OK; what @p see returned; WS_E_IO; WS_E_INTERRUPTED; WS_E_MEMORY
  */
 WS_API ws_status ws_manifest_from_stage(ws_manifest **out, const ws_stage *s,
-                                        const char *target, bool is_dir, ws_pool *pool,
-                                        const ws_ctx *ctx, ws_stage_see *see, void *arg,
-                                        ws_err *err);
+                                        ws_pool *pool, const ws_ctx *ctx,
+                                        ws_stage_see *see, void *arg, ws_err *err);
 
 /** What one staged file must hold: its tensors in order of their offsets (from the
  * start of the file), and their digests. */
@@ -40,8 +38,7 @@ typedef struct ws_stage_expect {
  * Bytes outside the tensors (headers) are not looked at here.
  * @return also WS_E_IO, naming the tensor, when the bytes are not what was written
  */
-WS_API ws_status ws_stage_check(ws_manifest **out, const ws_stage *s,
-                                const char *target, bool is_dir, ws_pool *pool,
+WS_API ws_status ws_stage_check(ws_manifest **out, const ws_stage *s, ws_pool *pool,
                                 const ws_ctx *ctx, const ws_stage_expect *expect,
                                 size_t n_files, ws_err *err);
 

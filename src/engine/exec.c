@@ -62,6 +62,7 @@ struct ws_exec {
     ws_scratch *scratch; // (threads)
     pthread_mutex_t lock;
     pthread_cond_t change;
+    uint64_t version; // counts changes: settle() lets the lock go while one looks
     ws_err err;
     bool failed;
     atomic_uint_least64_t read_bytes, written_bytes, progress_bytes, peak;
@@ -545,7 +546,16 @@ static bool open_tensor(ws_exec *x, struct work *w, size_t index)
     if (w->whole)
         w->kept = NULL;
     w->phase = kept ? APPLY : phase_after(w, 0);
+    // only a pass over everything can tell
+    w->copies_equal = w->copies_equal && w->phase == 0;
     return true;
+}
+
+/** Something has changed that a waiting thread may look for. */
+static void announce(ws_exec *x)
+{
+    x->version++;
+    pthread_cond_broadcast(&x->change);
 }
 
 static void fail(ws_exec *x, const ws_err *err)
@@ -553,7 +563,7 @@ static void fail(ws_exec *x, const ws_err *err)
     if (!x->failed)
         x->err = *err;
     x->failed = true;
-    pthread_cond_broadcast(&x->change);
+    announce(x);
 }
 
 /** Hand out the slices that the journal holds: they only wait to be joined. */
@@ -619,7 +629,7 @@ static void settle(ws_exec *x, struct work *w)
         else
             settle_slice(x, w);
         w->joining = false;
-        pthread_cond_broadcast(&x->change);
+        announce(x);
     }
 }
 
@@ -628,6 +638,7 @@ static bool next_unit(ws_exec *x, struct unit *u, ws_err *err)
 {
     for (;;) {
         bool busy = false;
+        const uint64_t seen = x->version;
         for (int i = 0; i < x->window && !x->failed; i++) {
             struct work *w = &x->works[(x->turn + (size_t)i) % (size_t)x->window];
             settle(x, w);
@@ -652,7 +663,8 @@ static bool next_unit(ws_exec *x, struct unit *u, ws_err *err)
         }
         if (!busy && x->next == x->end)
             return false;
-        pthread_cond_wait(&x->change, &x->lock);
+        if (x->version == seen)
+            pthread_cond_wait(&x->change, &x->lock);
     }
 }
 
@@ -704,7 +716,7 @@ static void run_thread(void *arg, int thread)
         }
         u.w->done[u.slice % x->n_slots] = true;
         settle(x, u.w);
-        pthread_cond_broadcast(&x->change);
+        announce(x);
     }
     pthread_mutex_unlock(&x->lock);
 }

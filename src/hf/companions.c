@@ -226,7 +226,8 @@ static ws_status list_names(const char *from, ws_arena *arena, char ***names, si
     closedir(dir);
     if (!ok)
         return no_memory(err);
-    qsort(*names, *n, sizeof **names, by_bytes);
+    if (*n > 1)
+        qsort(*names, *n, sizeof **names, by_bytes);
     return WS_OK;
 }
 

@@ -27,14 +27,15 @@ def floats(path):
     return {k: v.float().numpy() for k, v in load_file(path).items()}
 
 
-def examples(root):
+def examples(root, work):
     """examples/models: the base and the first three full fine-tunes beside it."""
     folder = root / "examples" / "models"
     tunes = sorted(p.parent for p in folder.glob("*/model.safetensors") if p.parent.name != "base")
     paths = [folder / "base", *tunes[:3]]
     if len(tunes) < 3 or not (folder / "base" / "model.safetensors").exists():
         return None
-    return Family("examples", paths, paths)
+    copies = [Path(shutil.copytree(p, work / "examples" / p.name)) for p in paths]
+    return Family("examples", copies, copies)
 
 
 def stories(root, work):
@@ -132,6 +133,6 @@ def grid(values):
 
 def families(root, work):
     """(name, family or None, why there is none)"""
-    yield "examples", examples(Path(root)), "no base and three fine-tunes in examples/models"
+    yield "examples", examples(Path(root), Path(work)), "no base and three fine-tunes in examples/models"
     yield "stories", stories(Path(root), Path(work)), "no ../shared/data beside the checkout"
     yield "crafted", crafted(Path(work)), ""

@@ -95,7 +95,7 @@ static void bytes_are_as_documented(void **state)
     add(j, 7, "xyz");
     ws_journal_free(j);
     ws_journal_set_boot(NULL);
-    size_t n;
+    size_t n = 0;
     const unsigned char *b = (const unsigned char *)slurp("journal", &n);
     const size_t head = FRAME + 16 + 32, boot = FRAME + 36;
     assert_int_equal(n, head + boot + FRAME + 3);
@@ -114,7 +114,7 @@ static void cut_at_any_byte_keeps_the_records_before(void **state)
     add(j, 1, "first");
     add(j, 2, "second");
     ws_journal_free(j);
-    size_t n;
+    size_t n = 0;
     const char *got = slurp("journal", &n);
     char *bytes = test_malloc(n);
     memcpy(bytes, got, n);
@@ -134,7 +134,7 @@ static void flipped_bit_ends_what_is_believed(void **state)
     add(j, 1, "first");
     add(j, 2, "second");
     ws_journal_free(j);
-    size_t n;
+    size_t n = 0;
     const char *got = slurp("journal", &n);
     char *bytes = test_malloc(n);
     memcpy(bytes, got, n);

@@ -332,9 +332,7 @@ static void staged_files_are_seen_in_order_by_any_threads(void **state)
         ws_manifest *m = NULL;
         struct seen seen = { .fail_at = UINT64_MAX };
         assert_ok(ws_pool_new(&pool, threads, &err), err);
-        assert_ok(
-            ws_manifest_from_stage(&m, s, "out", true, pool, NULL, see, &seen, &err),
-            err);
+        assert_ok(ws_manifest_from_stage(&m, s, pool, NULL, see, &seen, &err), err);
         assert_string_equal(m->path, "out/manifest.json");
         assert_string_equal(m->files[0].path, "a");
         assert_string_equal(m->files[0].sha256, plain->files[0].sha256);
@@ -348,9 +346,8 @@ static void staged_files_are_seen_in_order_by_any_threads(void **state)
         ws_manifest_free(m);
         m = NULL;
         seen = (struct seen){ .fail_at = 3 << 20 };
-        assert_int_equal(
-            ws_manifest_from_stage(&m, s, "out", true, pool, NULL, see, &seen, &err),
-            WS_E_SHAPE);
+        assert_int_equal(ws_manifest_from_stage(&m, s, pool, NULL, see, &seen, &err),
+                         WS_E_SHAPE);
         assert_string_equal(err.msg, "seen enough");
         assert_null(m);
         ws_pool_free(pool);
@@ -415,8 +412,7 @@ static ws_status check_sample(const struct sample *x, size_t n, int threads,
     assert_ok(ws_stage_open(&s, &o, NULL, err), *err);
     assert_ok(ws_stage_file(s, "", n, &id, err), *err);
     assert_ok(ws_stage_write(s, id, x->bytes, n, 0, err), *err);
-    const ws_status st =
-        ws_stage_check(&m, s, "out.st", false, pool, NULL, &expect, 1, err);
+    const ws_status st = ws_stage_check(&m, s, pool, NULL, &expect, 1, err);
     if (st == WS_OK) {
         assert_int_equal(m->n_files, 1);
         assert_string_equal(m->files[0].path, "out.st");

@@ -92,7 +92,7 @@ static ws_status run_steps(ws_stage *s, const char *target, bool is_dir, struct 
     if (st == WS_OK)
         st = ws_pool_new(&pool, 1, err);
     if (st == WS_OK)
-        st = ws_manifest_from_stage(&m, s, target, is_dir, pool, NULL, NULL, NULL, err);
+        st = ws_manifest_from_stage(&m, s, pool, NULL, NULL, NULL, err);
     char *path = ws_stage_manifest_path(target, is_dir);
     if (st == WS_OK && path == NULL)
         st = ws_fail(err, WS_E_MEMORY, "no memory");
