@@ -10,6 +10,10 @@
 
 #include "wsurg/export.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /** a * b into @p out; false when it does not fit. */
 static inline bool ws_mul_size(size_t a, size_t b, size_t *out)
 {
@@ -62,5 +66,9 @@ WS_API void *ws_arena_alloc(ws_arena *a, size_t size);
 WS_API void *ws_arena_calloc(ws_arena *a, size_t n, size_t size);
 WS_API char *ws_arena_strdup(ws_arena *a, const char *s);
 WS_API void ws_arena_free(ws_arena *a);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

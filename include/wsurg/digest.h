@@ -8,28 +8,18 @@
  *     slice    XXH3-128 of its bytes
  *     tensor   XXH3-128 of  str(name) str(dtype, safetensors spelling) rank dims...
  *                           number of slices, slice digests in order
- *     model    XXH3-128 of  number of tensors, then for each in order of names as bytes:
- *                           str(name) tensor digest
+ *     model    XXH3-128 of  number of tensors, then for each in order of names as
+ * bytes: str(name) tensor digest
  */
 #ifndef WSURG_DIGEST_H
 #define WSURG_DIGEST_H
 
 #include "wsurg/ckpt.h"
+#include "wsurg/xxh.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
-
-/** XXH3-128 in canonical form: big-endian, high half first. */
-typedef struct ws_xxh128 {
-    uint8_t b[16];
-} ws_xxh128;
-
-/** XXH3-128 (seed 0) of @p len bytes. */
-WS_API ws_xxh128 ws_xxh3(const void *data, size_t len);
-
-/** 32 hex digits and NUL. */
-WS_API void ws_xxh128_hex(ws_xxh128 h, char out[33]);
 
 /**
  * Elements of one slice of a tensor of this shape: whole rows of the leading index.

@@ -11,6 +11,10 @@
 
 #include "wsurg/export.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /** A growing buffer, always NUL-terminated once something was added. Zero is empty.
  * Errors stick in .failed. */
 typedef struct ws_buf {
@@ -60,5 +64,9 @@ WS_API bool ws_parse_bytes(const char *s, uint64_t *out);
  * hex, no inf or nan. */
 WS_API bool ws_parse_real(const char *s, double *out);
 WS_API bool ws_parse_u64(const char *s, uint64_t *out);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

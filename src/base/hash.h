@@ -4,7 +4,9 @@
 #ifndef WS_BASE_HASH_H
 #define WS_BASE_HASH_H
 
-#include "wsurg/digest.h"
+#include <stdbool.h>
+
+#include "wsurg/xxh.h"
 
 /** Both digests of one byte stream. */
 typedef struct ws_hasher ws_hasher;

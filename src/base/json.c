@@ -1,9 +1,9 @@
 /*
  * json.c - strict reading of small JSON files through cJSON
  *
- * cJSON forgives much (formats.md 1.5), so a small walker checks the text first: UTF-8, no
- * raw controls, escapes, numbers, nesting, and nothing after the value. Duplicate keys are
- * looked for in the tree.
+ * cJSON forgives much (formats.md 1.5), so a small walker checks the text first: UTF-8,
+ * no raw controls, escapes, numbers, nesting, and nothing after the value. Duplicate
+ * keys are looked for in the tree.
  */
 #include "base/json.h"
 
@@ -171,7 +171,8 @@ static bool walk_key(struct walk *w)
     return true;
 }
 
-/** One value, without recursion: `stack` holds the closing bracket of each open level. */
+/** One value, without recursion: `stack` holds the closing bracket of each open level.
+ */
 static bool walk_value(struct walk *w)
 {
     char stack[MAX_DEPTH];
@@ -220,7 +221,8 @@ static int compare_keys(const void *a, const void *b)
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-/** The first key that stands twice in one object of the tree, or NULL; *oom on failure. */
+/** The first key that stands twice in one object of the tree, or NULL; *oom on failure.
+ */
 static const char *find_duplicate(const cJSON *item, bool *oom)
 {
     const size_t n = (size_t)cJSON_GetArraySize(item);

@@ -191,7 +191,8 @@ ws_status ws_os_exchange(const char *a, const char *b, ws_err *err)
 ws_status ws_os_sync_dir(const char *path, ws_err *err)
 {
     const int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    // some file systems cannot sync a directory and say EINVAL: nothing more can be done
+    // some file systems cannot sync a directory and say EINVAL: nothing more can be
+    // done
     const bool ok = fd >= 0 && (fsync(fd) == 0 || errno == EINVAL);
     const int sys = errno;
     if (fd >= 0)

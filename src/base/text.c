@@ -105,7 +105,8 @@ static size_t utf8_len(const unsigned char *s, size_t n)
     const size_t len = s[0] >= 0xF0 ? 4 : s[0] >= 0xE0 ? 3 : 2;
     if (s[0] < 0xC2 || s[0] > 0xF4 || n < len)
         return 0;
-    // the second byte carries the limits against overlong forms, surrogates and U+110000
+    // the second byte carries the limits against overlong forms, surrogates and
+    // U+110000
     const unsigned char lo = s[0] == 0xE0 ? 0xA0 : s[0] == 0xF0 ? 0x90 : 0x80;
     const unsigned char hi = s[0] == 0xED ? 0x9F : s[0] == 0xF4 ? 0x8F : 0xBF;
     if (s[1] < lo || s[1] > hi)

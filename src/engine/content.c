@@ -1,6 +1,7 @@
 /*
- * content.c - what depends on the contents of the inputs, not on their place or age: the
- * key for caches, and whether an output in place is the very one that a run would make
+ * content.c - what depends on the contents of the inputs, not on their place or age:
+ * the key for caches, and whether an output in place is the very one that a run would
+ * make
  */
 #include <stdio.h>
 #include <string.h>
@@ -12,7 +13,8 @@
 
 enum { PREFIX = sizeof "xxh3-128:" - 1 };
 
-/** Digest of one input: recorded in its metadata, where that is trusted, or computed. */
+/** Digest of one input: recorded in its metadata, where that is trusted, or computed.
+ */
 static ws_status input_digest(const ws_ckpt *c, bool trust, const ws_ctx *ctx,
                               char out[33], ws_err *err)
 {

@@ -1,5 +1,6 @@
 /*
- * exec.c - the executor: hands slices to threads in file order, joins them in slice order
+ * exec.c - the executor: hands slices to threads in file order, joins them in slice
+ * order
  *
  *     tensor:  pass 0 -> pass 1 -> ... -> apply        each phase: all slices
  *     slice:   scan (or apply) on any thread -> joined when all before it are
@@ -32,9 +33,9 @@ struct work {
     void *state;
     size_t partial; // bytes of a slot
     unsigned char *slots;
-    bool *done;    // (n_slots)
-    double **kept; // (n_slices) sums of slices written before; NULL: none
-    int phase;     // pass number or APPLY
+    bool *done;     // (n_slots)
+    double **kept;  // (n_slices) sums of slices written before; NULL: none
+    int phase;      // pass number or APPLY
     bool whole;     // the method wants the tensor in one tile: one unit, all slices
     uint64_t units; // slices, or 1
     uint64_t next, joined;
@@ -407,13 +408,14 @@ static void close_slice(ws_exec *x, const struct unit *u, ws_scratch *s, double 
 }
 
 /** Journal a unit: its slice, or all slices with the sums at the first. */
-static ws_status record_unit(ws_exec *x, const struct unit *u, double *sums, ws_err *err)
+static ws_status record_unit(ws_exec *x, const struct unit *u, double *sums,
+                             ws_err *err)
 {
     if (!u->w->whole)
         return record_slice(x, u->w, u->slice, sums, err);
     double *none = ws_calloc(x->n_sums, sizeof *none);
-    ws_status st = none == NULL ? ws_fail(err, WS_E_MEMORY, "no memory for the journal")
-                                : WS_OK;
+    ws_status st =
+        none == NULL ? ws_fail(err, WS_E_MEMORY, "no memory for the journal") : WS_OK;
     for (uint64_t i = 0; st == WS_OK && i < u->w->pt->job.n_slices; i++)
         st = record_slice(x, u->w, i, i == 0 ? sums : none, err);
     ws_free(none);

@@ -1,9 +1,10 @@
 /*
- * exec.h - the executor: streams slices of all sources through the method on all threads
+ * exec.h - the executor: streams slices of all sources through the method on all
+ * threads
  *
  * Work is cut into slices (ws_slice_len), handed out in file order and joined in slice
- * order, so that no bit depends on threads or memory. A few tensors are in work at once,
- * so that threads have something to do where one waits for its pass to end.
+ * order, so that no bit depends on threads or memory. A few tensors are in work at
+ * once, so that threads have something to do where one waits for its pass to end.
  */
 #ifndef WS_ENGINE_EXEC_H
 #define WS_ENGINE_EXEC_H
@@ -62,8 +63,8 @@ typedef enum ws_exec_mode {
 
 typedef struct ws_exec ws_exec;
 
-/** Make an executor for tensors @p first .. first+n-1 of the plan. Stage may be NULL for
- * WS_EXEC_NORMS; @p ids are the staged files' (n_files). */
+/** Make an executor for tensors @p first .. first+n-1 of the plan. Stage may be NULL
+ * for WS_EXEC_NORMS; @p ids are the staged files' (n_files). */
 ws_status ws_exec_new(ws_exec **out, const ws_plan *plan, ws_exec_mode mode,
                       ws_pool *pool, ws_stage *stage, const int *ids, size_t first,
                       size_t n, ws_err *err);

@@ -1,7 +1,8 @@
 /*
  * finish.c - from streamed to shown
  *
- *     slices -> digests -> headers patched -> index, companions -> final check -> manifest
+ *     slices -> digests -> headers patched -> index, companions -> final check ->
+ * manifest
  *            -> rename
  */
 #include "engine/finish.h"

@@ -30,13 +30,13 @@ ws_status ws_finish_run(const ws_finish *f, ws_result *r, ws_err *err);
 /** The same for shards that are staged already, brought together from parts. */
 ws_status ws_finish_joined(const ws_finish *f, ws_result *r, ws_err *err);
 
-/** Where the manifest goes (ws_free): beside a file, inside a directory, or where it was
- * asked for; NULL when there is none. */
+/** Where the manifest goes (ws_free): beside a file, inside a directory, or where it
+ * was asked for; NULL when there is none. */
 ws_status ws_finish_manifest_path(const ws_plan *plan, const char *target, char **path,
                                   ws_err *err);
 
-/** content.c: whether what lies at the target is, digests compared, what this plan would
- * write. Reads inputs and output. */
+/** content.c: whether what lies at the target is, digests compared, what this plan
+ * would write. Reads inputs and output. */
 ws_status ws_plan_is_done(ws_plan *plan, const ws_ctx *ctx, bool *done, ws_err *err);
 
 /** result.c */

@@ -1,9 +1,10 @@
 /*
- * parts.h - merges made in parts: which files each part writes, what it leaves for `join`
+ * parts.h - merges made in parts: which files each part writes, what it leaves for
+ * `join`
  *
- * Part I of N stages and shows `OUT.part-I-of-N/`: its whole shards and `part.json` with
- * the digests of its tensors. `join` links the shards together and adds what a single
- * run would have written beside them.
+ * Part I of N stages and shows `OUT.part-I-of-N/`: its whole shards and `part.json`
+ * with the digests of its tensors. `join` links the shards together and adds what a
+ * single run would have written beside them.
  */
 #ifndef WS_ENGINE_PARTS_H
 #define WS_ENGINE_PARTS_H

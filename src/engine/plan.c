@@ -1,6 +1,6 @@
 /*
- * plan.c - from a request to a plan, in steps; every mistake is gathered before any weight
- * is read
+ * plan.c - from a request to a plan, in steps; every mistake is gathered before any
+ * weight is read
  */
 #include "wsurg/merge.h"
 
@@ -79,7 +79,8 @@ ws_status ws_plan_new(ws_plan **out, const ws_merge_req *req, const ws_ctx *ctx,
     plan->req = &priv->req;
     plan->lines_alpha = plan->lines_beta = NAN;
     plan->method = find_method(req, errors);
-    // each step needs the ones before; those that do not are run to gather more mistakes
+    // each step needs the ones before; those that do not are run to gather more
+    // mistakes
     ws_plan_open_inputs(plan);
     if (plan->method != NULL && plan->n_inputs > 0)
         ws_plan_params(plan);

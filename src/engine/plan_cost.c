@@ -35,8 +35,8 @@ static void configure(const ws_plan *plan, ws_exec_config *c, int threads, size_
     c->tensor_bytes = ws_exec_tensor_bytes(plan, threads);
 }
 
-/** The fastest configuration that fits: first smaller tiles, then fewer tensors in work,
- * then fewer threads. False when even the least does not fit. */
+/** The fastest configuration that fits: first smaller tiles, then fewer tensors in
+ * work, then fewer threads. False when even the least does not fit. */
 static bool choose(const ws_plan *plan, ws_exec_config *c, int most, uint64_t limit)
 {
     for (int threads = most; threads >= 1; threads--)

@@ -1,5 +1,6 @@
 /*
- * plan_internal.h - what the makers of a plan share: the plan being built and its mistakes
+ * plan_internal.h - what the makers of a plan share: the plan being built and its
+ * mistakes
  */
 #ifndef WS_ENGINE_PLAN_INTERNAL_H
 #define WS_ENGINE_PLAN_INTERNAL_H
@@ -15,7 +16,8 @@ typedef struct ws_patch {
     int input;       /**< whose digest; -1: the output's content */
 } ws_patch;
 
-/** How the executor cuts its work; chosen from the memory limit, never affects bytes. */
+/** How the executor cuts its work; chosen from the memory limit, never affects bytes.
+ */
 typedef struct ws_exec_config {
     int threads;
     size_t tile; /**< elements of a tile, a multiple of WS_BLOCK */
@@ -58,7 +60,8 @@ void ws_plan_params(ws_plan *plan);
  */
 const void *ws_plan_opts(ws_plan *plan, const uint32_t *model_of, size_t n);
 
-/** The value of parameter @p name for a model (or the only one); @p fallback if absent. */
+/** The value of parameter @p name for a model (or the only one); @p fallback if absent.
+ */
 double ws_plan_value(const ws_plan *plan, const char *name, size_t model,
                      double fallback);
 

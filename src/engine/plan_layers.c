@@ -3,9 +3,9 @@
  *
  *   scale(l) = alpha + beta * l / (L - 1),  l = 0 .. L-1;  alpha outside the blocks
  *
- * LiNeS, Wang et al. 2024, arXiv:2410.17146, section 4. A block's number is the number after
- * the name of the layer list (layers.3.mlp...), never any number in the name: experts
- * and sub-modules are numbered too.
+ * LiNeS, Wang et al. 2024, arXiv:2410.17146, section 4. A block's number is the number
+ * after the name of the layer list (layers.3.mlp...), never any number in the name:
+ * experts and sub-modules are numbered too.
  */
 #include <stdlib.h>
 #include <string.h>

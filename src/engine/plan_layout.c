@@ -2,8 +2,6 @@
  * plan_layout.c - which file each output tensor goes to and where in it; headers with
  * provenance; the plan's key
  */
-#define _GNU_SOURCE // memmem
-
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -213,6 +211,15 @@ static size_t make_metadata(ws_plan *plan, ws_meta **out)
     return n;
 }
 
+/** Offset of @p text (32 characters) in the header; its length when it is not there. */
+static uint64_t find_text(const ws_plan_file *pf, const char *text)
+{
+    uint64_t at = 0;
+    while (at + 32 <= pf->header_len && memcmp(pf->header + at, text, 32) != 0)
+        at++;
+    return at + 32 <= pf->header_len ? at : pf->header_len;
+}
+
 /** Where in a header the placeholders stand. */
 static void find_patches(ws_plan *plan, int file)
 {
@@ -224,11 +231,11 @@ static void find_patches(ws_plan *plan, int file)
     for (size_t k = 0; k <= plan->n_inputs; k++) {
         char text[33];
         ws_placeholder(k, text);
-        const uint8_t *at = memmem(pf->header, pf->header_len, text, 32);
-        if (at == NULL)
+        const uint64_t at = find_text(pf, text);
+        if (at == pf->header_len)
             continue;
         priv->patches[priv->n_patches++] =
-            (ws_patch){ file, (uint64_t)(at - pf->header),
+            (ws_patch){ file, at,
                         k == plan->n_inputs ? -1 : (int)k };
     }
 }
@@ -267,7 +274,8 @@ static void make_headers(ws_plan *plan)
         find_patches(plan, 0);
 }
 
-/** Digest of all that decides the bytes: the journal of another key is never gone on from. */
+/** Digest of all that decides the bytes: the journal of another key is never gone on
+ * from. */
 static void make_key(ws_plan *plan)
 {
     ws_buf b = { 0 };

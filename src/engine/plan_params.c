@@ -1,6 +1,6 @@
 /*
- * plan_params.c - parameters of the method: --set, defaults, and the options struct that
- * kernels read
+ * plan_params.c - parameters of the method: --set, defaults, and the options struct
+ * that kernels read
  */
 #include <stdio.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /*
- * plan_tensors.c - the union of the inputs' tensors: for each output tensor its sources,
- * its dtype, and whether the method or a copy makes it
+ * plan_tensors.c - the union of the inputs' tensors: for each output tensor its
+ * sources, its dtype, and whether the method or a copy makes it
  */
 #include <stdio.h>
 #include <string.h>
@@ -282,8 +282,9 @@ static void add_tensor(ws_plan *plan, const char *name, const struct column *col
     pt->action = copy || !arithmetic ? WS_ACT_COPY : WS_ACT_MERGE;
     make_job(plan, pt, col);
     // one source that the method would not change is copied, NaN and all
-    if (col->n == 1 && pt->action == WS_ACT_MERGE && plan->method->keeps_equal != NULL &&
-        pt->job.opts != NULL && plan->method->keeps_equal(&pt->job))
+    if (col->n == 1 && pt->action == WS_ACT_MERGE &&
+        plan->method->keeps_equal != NULL && pt->job.opts != NULL &&
+        plan->method->keeps_equal(&pt->job))
         pt->action = WS_ACT_COPY;
     set_size(plan, pt);
     if (col->tied)

@@ -135,7 +135,7 @@ static ws_status open_stage(struct run *run, ws_err *err)
     run->target = plan->out;
     if (strcmp(plan->out, "-") == 0)
         run->target =
-            ws_plan_format(plan, "wsurg-stdout-%ld.safetensors", (long)getpid());
+            ws_plan_format(plan, "wsurg-output-%ld.safetensors", (long)getpid());
     else if (w->parts > 0)
         run->target = ws_part_target(plan, w->part, w->parts);
     char *manifest;

@@ -1,6 +1,6 @@
 /*
- * sums.c - what a run sums up beside its output: norms and products of updates, rounding,
- * changed elements; and the search for what is not finite
+ * sums.c - what a run sums up beside its output: norms and products of updates,
+ * rounding, changed elements; and the search for what is not finite
  */
 #include "engine/sums.h"
 

@@ -1,6 +1,6 @@
 /*
- * sums.h - what a run sums up beside its output: norms and products of updates, rounding,
- * changed elements; and the search for what is not finite
+ * sums.h - what a run sums up beside its output: norms and products of updates,
+ * rounding, changed elements; and the search for what is not finite
  */
 #ifndef WS_ENGINE_SUMS_H
 #define WS_ENGINE_SUMS_H

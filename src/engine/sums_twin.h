@@ -1,6 +1,7 @@
 /*
- * sums_twin.h - the loops of sums.c; included once for float, once for double, with REAL,
- * BITS (unsigned integer of the same width), EXPONENT (its mask) and NAME(x) defined
+ * sums_twin.h - the loops of sums.c; included once for float, once for double, with
+ * REAL, BITS (unsigned integer of the same width), EXPONENT (its mask) and NAME(x)
+ * defined
  */
 
 WS_HOT static bool NAME(all_finite)(const REAL *x, size_t n)
@@ -104,13 +105,13 @@ static inline __attribute__((always_inline)) void NAME(load16)(NAME(lanes16) * v
 
 /**
  * The sums of one block of BLOCK elements with k models, in registers and in REAL: they
- * are for the report alone, and a block's sum of squares loses nothing that shows there.
- * acc[0] base^2, [1] (out-base)^2, [2] (back-out)^2, then products of updates a >= b.
- * Returns the number of elements whose sources do not all have the same bits.
+ * are for the report alone, and a block's sum of squares loses nothing that shows
+ * there. acc[0] base^2, [1] (out-base)^2, [2] (back-out)^2, then products of updates a
+ * >= b. Returns the number of elements whose sources do not all have the same bits.
  */
 static inline __attribute__((always_inline)) uint64_t
-NAME(fused_block)(const struct NAME(run) *r, size_t at, const int k, const bool lost,
-                  NAME(lanes16) *acc)
+NAME(fused_block)(const struct NAME(run) * r, size_t at, const int k, const bool lost,
+                  NAME(lanes16) * acc)
 {
     NAME(bits16) changed = { 0 };
     for (size_t i = at; i < at + BLOCK; i += 16) {
@@ -147,7 +148,7 @@ NAME(fused_block)(const struct NAME(run) *r, size_t at, const int k, const bool 
 
 /** All whole blocks of n elements; lanes in double from block to block. */
 static inline __attribute__((always_inline)) uint64_t
-NAME(fused)(const struct NAME(run) *r, size_t n, const int k, const bool lost,
+NAME(fused)(const struct NAME(run) * r, size_t n, const int k, const bool lost,
             double acc[][16])
 {
     uint64_t changed = 0;
@@ -178,11 +179,12 @@ WS_FUSED(3)
 WS_FUSED(4)
 #undef WS_FUSED
 
-/** Whole blocks through the fused loops; returns how many elements were done. Blocks are
- * those of the slice, however tiles cut it: a tile begins at one, or all go the other way. */
+/** Whole blocks through the fused loops; returns how many elements were done. Blocks
+ * are those of the slice, however tiles cut it: a tile begins at one, or all go the
+ * other way. */
 static size_t NAME(sums_fast)(const ws_tile *t, const void *back, const ws_job *job,
-                              const uint32_t *model_of, size_t n_models, ws_lanes *lanes,
-                              double *changed)
+                              const uint32_t *model_of, size_t n_models,
+                              ws_lanes *lanes, double *changed)
 {
     typedef uint64_t fn(const struct NAME(run) *, size_t, double[][16]);
     static fn *const table[2][4] = {
@@ -216,8 +218,9 @@ static size_t NAME(sums_fast)(const ws_tile *t, const void *back, const ws_job *
 }
 
 /** Products of the updates of elements i .. i+n-1. */
-static void NAME(add_gram)(const ws_tile *t, const ws_job *job, const uint32_t *model_of,
-                           size_t n_models, size_t i, size_t n, ws_lanes *lanes)
+static void NAME(add_gram)(const ws_tile *t, const ws_job *job,
+                           const uint32_t *model_of, size_t n_models, size_t i,
+                           size_t n, ws_lanes *lanes)
 {
     REAL delta[WS_GRAM_MODELS][STEP];
     const REAL *base = (const REAL *)t->base + i;
@@ -226,9 +229,9 @@ static void NAME(add_gram)(const ws_tile *t, const ws_job *job, const uint32_t *
         REAL *d = delta[full ? k : 0];
         NAME(ws_delta)(d, (const REAL *)t->in[k] + i, base, n);
         for (size_t p = full ? 0 : k; p <= k; p++)
-            NAME(ws_lanes_add_dot)(&lanes[ws_sums_pair(n_models, model_of[k],
-                                                       model_of[p])],
-                                   d, delta[full ? p : 0], n);
+            NAME(ws_lanes_add_dot)
+            (&lanes[ws_sums_pair(n_models, model_of[k], model_of[p])], d,
+             delta[full ? p : 0], n);
     }
 }
 
@@ -259,8 +262,8 @@ static void NAME(sums_slow)(const ws_tile *t, const void *back, const ws_job *jo
 }
 
 static void NAME(sums_update)(const ws_tile *t, const void *back, const ws_job *job,
-                              const uint32_t *model_of, size_t n_models, ws_lanes *lanes,
-                              double *changed)
+                              const uint32_t *model_of, size_t n_models,
+                              ws_lanes *lanes, double *changed)
 {
     const size_t done =
         NAME(sums_fast)(t, back, job, model_of, n_models, lanes, changed);

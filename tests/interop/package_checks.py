@@ -12,6 +12,8 @@ import safetensors.torch
 import torch
 from safetensors import safe_open
 
+from support import Skip
+
 PT = {"format": "pt"}
 TORCH = {
     "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "C64": "complex64",
@@ -94,6 +96,8 @@ def listed(document):
 
 def check_inspect(wsurg, folder, tensors):
     """wsurg lists what the package wrote."""
+    if not wsurg.has_command("inspect"):
+        raise Skip("wsurg has no command inspect")
     source = folder / "package.safetensors"
     safetensors.torch.save_file(tensors, source, metadata=PT)
     wanted = {n: (t["dtype"], t["shape"]) for n, t in header(source)[0].items() if n != "__metadata__"}

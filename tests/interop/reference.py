@@ -255,8 +255,8 @@ def task_family(family, vote, normalize, base, models, params, peer=None):
         unsure.reshape(shape),
         [o.reshape(shape) for o in options] if unsure.any() else [],
         close.reshape(shape),
-        [k.reshape(shape) for k in keeps],
-        [[(t.reshape(shape), n) for t, n in split] for split in ties],
+        keep=[k.reshape(shape) for k in keeps],
+        ties=[[(t.reshape(shape), n) for t, n in split] for split in ties],
     )
 
 

@@ -76,6 +76,9 @@ class Wsurg:
             self.known[method] = self.run("methods", method).returncode == 0
         return self.known[method]
 
+    def has_command(self, command):
+        return self.run(command, "--help").returncode == 0
+
     def json(self, *args):
         done = self.run(*args, "--json")
         if done.returncode not in (0, 1):
