@@ -101,12 +101,18 @@ uint64_t ws_exec_thread_bytes(const ws_plan *plan, size_t tile)
            ws_sums_count(plan->n_models) * sizeof(ws_lanes) + carry_bytes(plan);
 }
 
+/** Whether passes run over the tensor: kernels never see one without elements. */
+static bool has_passes(const ws_plan_tensor *pt, const ws_method *m)
+{
+    return pt->action == WS_ACT_MERGE && m->passes != NULL && pt->job.n > 0;
+}
+
 /** Bytes of a slot: a pass's partial or an applied slice's sums. */
 static size_t slot_bytes(const ws_plan *plan, const ws_plan_tensor *pt)
 {
     const ws_method *m = pt->f64 ? ws_method_f64(plan->method) : plan->method;
     size_t n = ws_sums_count(plan->n_models) * sizeof(double);
-    if (pt->action == WS_ACT_MERGE && m->passes != NULL) {
+    if (has_passes(pt, m)) {
         const size_t p = m->passes->partial_size(&pt->job);
         n = p > n ? p : n;
     }
@@ -116,7 +122,7 @@ static size_t slot_bytes(const ws_plan *plan, const ws_plan_tensor *pt)
 static size_t state_bytes(const ws_plan *plan, const ws_plan_tensor *pt)
 {
     const ws_method *m = pt->f64 ? ws_method_f64(plan->method) : plan->method;
-    if (pt->action != WS_ACT_MERGE || m->passes == NULL)
+    if (!has_passes(pt, m))
         return 0;
     return m->passes->state_size(&pt->job);
 }
