@@ -6,19 +6,22 @@
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 . tests/setup.sh
+exec 2>&1
 
 M=examples/models
 OUT=build/quickstart
 
-# show COMMAND...: print a command as one would type it, then run it
-show() {
-    printf '\n$ %s\n' "${*//build\/wsurg/wsurg}"
-    "$@" || fail "the command above failed with status $?"
+fail() {
+    say
+    say "quickstart: FAILED: $*"
+    exit 1
 }
 
-fail() {
-    say "" "quickstart: FAILED: $*"
-    exit 1
+# show COMMAND...: print a command as one would type it, then run it
+show() {
+    say
+    say "\$ ${*//build\/wsurg/wsurg}"
+    "$@" || fail "the command above ended with status $?"
 }
 
 say "wsurg quickstart: packages, build, and a merge of two real fine-tunes"
@@ -27,21 +30,19 @@ build build || fail "the build did not succeed"
 rm -rf "$OUT"
 mkdir -p "$OUT"
 
-say "" "A small Llama learned ten skills; copies of it were tuned further on one skill each." \
-    "Breadcrumbs brings two of these into one model, with no training:"
-show build/wsurg merge $M/base $M/sums $M/romans --method breadcrumbs --set lambda=0.9 \
+say
+say "A small Llama learned ten skills; copies of it were tuned further, one on sorting,"
+say "one on Roman numerals. Breadcrumbs brings both updates onto the base, untrained:"
+show build/wsurg merge --base $M/base $M/sorting $M/romans --method breadcrumbs \
     -o "$OUT/merged/"
-say "" "Is every byte on disk what the merge wrote?"
-show build/wsurg verify "$OUT/merged"
-say "" "Where is it different from the base?"
-printf '\n$ wsurg diff %s %s\n' "$M/base" "$OUT/merged"
-build/wsurg diff $M/base "$OUT/merged"
-[ $? -eq 1 ] || fail "diff should have found differences (status 1)"
-say "" "The same merge again gives the same bytes, whatever the number of threads:"
-show build/wsurg merge $M/base $M/sums $M/romans --method breadcrumbs --set lambda=0.9 \
-    -j 1 -q -o "$OUT/again/"
-cmp "$OUT/merged/model.safetensors" "$OUT/again/model.safetensors" ||
-    fail "two runs gave different bytes"
-say "byte-equal"
+say
+say "Is every byte on disk what the merge wrote?"
+show build/wsurg verify "$OUT/merged/"
+say
+say "The same merge on one thread and in a quarter of the memory gives the same bytes:"
+show build/wsurg merge --base $M/base $M/sorting $M/romans --method breadcrumbs \
+    --threads 1 --max-memory 64MiB -q -o "$OUT/again/"
+show cmp "$OUT/merged/model.safetensors" "$OUT/again/model.safetensors"
 
-say "" "quickstart: PASSED in $SECONDS s: the merged model is in $OUT/merged"
+say
+say "quickstart: PASSED in $SECONDS s; the merged model is $OUT/merged/"

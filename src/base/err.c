@@ -122,9 +122,13 @@ void ws_err_format(const ws_err *err, char *buf, size_t size)
 {
     char raw[sizeof err->msg + sizeof err->path + sizeof err->tensor + 64];
     int n = snprintf(raw, sizeof raw, "%s", err->msg);
-    if (err->path[0] != '\0')
+    // a message that quotes the path already need not say it again
+    char quoted[sizeof err->path + 2];
+    snprintf(quoted, sizeof quoted, "'%s'", err->path);
+    if (err->path[0] != '\0' && strstr(err->msg, quoted) == NULL)
         n += snprintf(raw + n, sizeof raw - (size_t)n, ", in '%s'", err->path);
-    if (err->tensor[0] != '\0')
+    snprintf(quoted, sizeof quoted, "'%s'", err->tensor);
+    if (err->tensor[0] != '\0' && strstr(err->msg, quoted) == NULL)
         n += snprintf(raw + n, sizeof raw - (size_t)n, ", tensor '%s'", err->tensor);
     if (err->offset >= 0)
         snprintf(raw + n, sizeof raw - (size_t)n, ", at byte %lld",

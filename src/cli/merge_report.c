@@ -248,7 +248,8 @@ static void model_row(ws_run *run, int width, const char *name, const ws_model_s
             snprintf(text + n, sizeof text - (size_t)n, ", %s large", large);
         if (m->dropped_random > 0.0) {
             ws_show_share(m->dropped_random, 1, small);
-            snprintf(text + n, sizeof text - (size_t)n, "; dropped %s at random", small);
+            snprintf(text + n, sizeof text - (size_t)n, "; dropped %s at random",
+                     small);
         }
     }
     ws_run_row(run, width, name, "%s", text);

@@ -335,6 +335,7 @@ static ws_tile_job tile_job(ws_exec *x, const struct unit *u)
         .method = u->w->method,
         .state = u->w->state,
         .slice = u->slice,
+        .scanning = u->phase != APPLY,
         .hash_inputs = x->hash && u->phase == APPLY && x->plan->req->write.provenance,
         .read_bytes = &x->read_bytes,
         .whole_digests = u->w->whole ? x->in_slices[u->w->index] : NULL,

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "ckpt/stage_manifest.h"
 #include "engine/parts.h"
 #include "hf/companions.h"
 #include "hf/shards.h"
@@ -267,24 +268,6 @@ static ws_status check_file(const ws_finish *f, size_t file, ws_err *err)
     return st;
 }
 
-/** Read everything back: its digest must be the one computed while writing. */
-static ws_status check_content(const ws_finish *f, const char *content, ws_err *err)
-{
-    ws_ckpt *c = NULL;
-    ws_xxh128 d;
-    char hex[33];
-    ws_status st = ws_ckpt_open(&c, ws_stage_path(f->stage), NULL, err);
-    if (st != WS_OK)
-        return st;
-    st = ws_ckpt_digest(c, f->ctx, &d, err);
-    ws_ckpt_free(c);
-    if (st != WS_OK)
-        return st;
-    ws_xxh128_hex(d, hex);
-    return strcmp(hex, content) == 0 ? WS_OK
-                                     : wrong(f, "its digest differs", NULL, err);
-}
-
 /** Fill the list of outputs; digests from the manifest where there is one. */
 static ws_status list_outputs(const ws_finish *f, const ws_manifest *m, ws_result *r,
                               ws_err *err)
@@ -332,24 +315,37 @@ ws_status ws_finish_manifest_path(const ws_plan *plan, const char *target, char 
                          : ws_fail(err, WS_E_MEMORY, "no memory for the manifest");
 }
 
+/** Read everything back once: tensors against the digests taken while writing, files
+ * for the manifest. */
+static ws_status read_back(const ws_finish *f, ws_manifest **m, ws_err *err)
+{
+    const ws_plan *plan = f->plan;
+    const ws_tensor **tensors =
+        ws_plan_alloc(f->plan, plan->n_tensors + 1, sizeof *tensors);
+    ws_xxh128 *digests = ws_plan_alloc(f->plan, plan->n_tensors + 1, sizeof *digests);
+    ws_stage_expect *expect = ws_plan_alloc(f->plan, plan->n_files + 1, sizeof *expect);
+    if (tensors == NULL || digests == NULL || expect == NULL)
+        return ws_fail(err, WS_E_MEMORY, "no memory for the check");
+    for (size_t i = 0; i < plan->n_tensors; i++) {
+        tensors[i] = &plan->tensors[i].t;
+        digests[i] = f->results[i].out;
+    }
+    for (size_t i = 0; i < plan->n_files; i++) {
+        const ws_plan_file *pf = &plan->files[i];
+        expect[i] =
+            (ws_stage_expect){ tensors + pf->first, digests + pf->first, pf->n };
+    }
+    return ws_stage_check(m, f->stage, f->pool, f->ctx, expect, plan->n_files, err);
+}
+
 /** Manifest of the staged output; a file is listed under its coming name. */
 static ws_status make_manifest(const ws_finish *f, const char *content, ws_manifest **m,
                                ws_err *err)
 {
-    ws_status st = check_content(f, content, err);
-    if (st == WS_OK)
-        st = ws_manifest_make(m, ws_stage_path(f->stage), f->ctx, err);
+    const ws_status st = read_back(f, m, err);
     if (st != WS_OK)
         return st;
     snprintf((*m)->content, sizeof(*m)->content, "xxh3-128:%s", content);
-    if (f->plan->out_is_dir || (*m)->n_files != 1)
-        return WS_OK;
-    const char *slash = strrchr(f->target, '/');
-    char *name = ws_strdup(slash == NULL ? f->target : slash + 1);
-    if (name == NULL)
-        return ws_fail(err, WS_E_MEMORY, "no memory for the manifest");
-    ws_free((*m)->files[0].path);
-    (*m)->files[0].path = name;
     return WS_OK;
 }
 

@@ -244,7 +244,7 @@ static ws_status copy_shards(ws_plan *plan, unsigned parts, ws_stage *stage,
 
 /** All of join once the parts are known. */
 static ws_status join_steps(ws_plan *plan, unsigned parts, const ws_ctx *ctx,
-                            ws_stage **stage, ws_result *r, ws_err *err)
+                            ws_pool *pool, ws_stage **stage, ws_result *r, ws_err *err)
 {
     ws_tensor_result *results =
         ws_plan_alloc(plan, plan->n_tensors + 1, sizeof *results);
@@ -266,6 +266,7 @@ static ws_status join_steps(ws_plan *plan, unsigned parts, const ws_ctx *ctx,
         .plan = plan,
         .results = results,
         .stage = *stage,
+        .pool = pool,
         .ctx = ctx,
         .target = plan->out,
         .n = plan->n_tensors,
@@ -291,11 +292,15 @@ ws_status ws_plan_join(ws_plan *plan, const ws_ctx *ctx, ws_result **out, ws_err
         return ws_fail(err, WS_E_MEMORY, "no memory for the result");
     plan->priv->ctx = ctx;
     ws_stage *stage = NULL;
-    const ws_status st = join_steps(plan, parts, ctx, &stage, r, err);
+    ws_pool *pool = NULL;
+    ws_status st = ws_pool_new(&pool, ws_ctx_threads(ctx), err);
+    if (st == WS_OK)
+        st = join_steps(plan, parts, ctx, pool, &stage, r, err);
     if (stage != NULL)
         ws_stage_close(stage, false);
+    r->usage.threads = pool == NULL ? 1 : ws_pool_size(pool);
+    ws_pool_free(pool);
     r->usage.seconds = ws_os_now() - start;
-    r->usage.threads = 1;
     r->usage.peak_memory = ws_os_memory_now();
     r->usage.peak_resident = ws_os_memory_peak();
     if (st == WS_OK)

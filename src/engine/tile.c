@@ -177,7 +177,7 @@ static ws_status load_source(const ws_tile_job *j, ws_scratch *s, size_t i,
         else
             ws_to_f32(t->dtype, raw, dst, n);
     }
-    if (j->plan->req->write.allow_nonfinite)
+    if (j->plan->req->write.allow_nonfinite || j->scanning)
         return WS_OK;
     const size_t bad = own == WS_DT_F64 ? ws_first_nonfinite_f64(dst, n)
                                         : ws_first_nonfinite_f32(dst, n);

@@ -49,6 +49,7 @@ typedef struct ws_tile_job {
     const void *state;
     ws_tile_layout layout;
     uint64_t slice;
+    bool scanning; /**< for a pass: apply will look for what is not finite */
     bool hash_inputs;
     ws_xxh128 *whole_digests; /**< (n_inputs, n_slices) where the tile is the whole
                                  tensor; NULL: hashes grow in the scratch */

@@ -9,7 +9,8 @@
 
 #include "wsurg/linalg.h"
 
-/** Pin BLAS to one thread in the calling thread; before every call of BLAS or LAPACK. */
+/** Pin BLAS to one thread in the calling thread; before every call of BLAS or LAPACK.
+ */
 void ws_blas_pin(void);
 
 /** The only place that narrows a dimension; false when it does not fit. */

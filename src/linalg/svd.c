@@ -61,7 +61,8 @@ static bool work_size(char job, lapack_int m, lapack_int n, lapack_int *lwork)
     return ws_to_lapack_int(size, lwork);
 }
 
-/** Sizes of everything for a row-major (m, n) matrix; false when LAPACK cannot do it. */
+/** Sizes of everything for a row-major (m, n) matrix; false when LAPACK cannot do it.
+ */
 static bool problem_make(problem *p, ws_dtype dtype, int64_t m, int64_t n, char job)
 {
     *p = (problem){ .dtype = dtype, .job = job };

@@ -21,7 +21,7 @@ ratio() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%.3f", a / b }'; }
 json_number() { grep -oE "\"$2\": ?[0-9.]+" "$1" | head -n 1 | grep -oE '[0-9.]+$'; }
 
 # bytes_of FILE...: the sum of their sizes
-bytes_of() { stat -L -c %s "$@" | awk '{ n += $1 } END { printf "%d\n", n }'; }
+bytes_of() { stat -L -c %s "$@" | awk '{ n += $1 } END { printf "%.0f\n", n }'; }
 
 # drop_cache FILE...: posix_fadvise(DONTNEED) on each, by way of dd
 drop_cache() {

@@ -5,6 +5,7 @@
  * a machine may die. KILL_AT=N kills before step N (counted from 1); KILL_LOG=FILE gets
  * the name of each step, a line each.
  */
+#undef _FILE_OFFSET_BITS // it would make open() another name of open64()
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>

@@ -1,7 +1,7 @@
 /*
  * killer.c - run a command, follow its progress, and at a chosen moment kill it
  *
- *   killer [--stage FILE] [--at SECONDS | --final SECONDS] [--do COMMAND] -- PROGRAM ARG...
+ *   killer [--stage FILE] [--at SECONDS | --final SECONDS] [--do COMMAND] -- PROGRAM...
  *
  * PROGRAM reports `--progress json` on its standard error; other lines pass through.
  * Staged means: FILE (or a file in the folder FILE) holds data. Final means: the event
@@ -9,9 +9,9 @@
  *   --at S      SIGKILL S seconds after the start
  *   --final S   SIGKILL S seconds after the final part began
  *   --do C      not SIGKILL: once staged, run C in a shell, then let PROGRAM go on
- * Prints one line: `killed PHASE SHARE`, PHASE before, merge or final, SHARE of the merge
- * in 0..1; or `ended STATUS STAGED FINAL END`, the three in seconds since the start
- * (-1: never); a signal N counts as status 128+N.
+ * Prints one line: `killed PHASE SHARE`, PHASE before, merge or final, SHARE of the
+ * merge in 0..1; or `ended STATUS STAGED FINAL END`, the three in seconds since the
+ * start (-1: never); a signal N counts as status 128+N.
  */
 #include <dirent.h>
 #include <errno.h>

@@ -13,7 +13,8 @@ folders() {
 while read -r folder; do
     if [ ! -f "$folder/README.md" ]; then
         complain "$folder: no README.md"
-    elif [ "$(wc -l <"$folder/README.md")" -gt 20 ]; then
+    elif [ "$(wc -l <"$folder/README.md")" -gt 20 ] && [ "$folder" != examples/models ]
+    then # that one carries the table of what its models can do
         complain "$folder/README.md: more than 20 lines"
     fi
 done < <(folders)

@@ -14,20 +14,20 @@ declare -A RANK=([base]=0 [dtype]=1 [ckpt]=2 [linalg]=2 [hf]=3 [engine]=4 [model
 # Which folder implements a public header. A new header needs its row.
 declare -A HOME_OF=([export]=base [err]=base [alloc]=base [text]=base [ctx]=base
     [random]=base [xxh]=base [dtype]=dtype [ckpt]=ckpt [digest]=ckpt [manifest]=ckpt [method]=engine
-    [merge]=engine [linalg]=linalg [wsurg]=engine)
+    [merge]=engine [compare]=engine [linalg]=linalg [wsurg]=engine)
 
 # Where another project's header may be included, as an extended regular expression.
 declare -A GUEST=([cblas.h]='src/linalg/' [lapacke.h]='src/linalg/'
     [openblas_config.h]='src/linalg/' [cjson/cJSON.h]='src/base/json|src/(ckpt|hf|cli)/'
-    [openssl/evp.h]='src/base/' [xxhash.h]='src/(base|ckpt)/' [pcre2.h]='src/(base|engine|hf)/'
+    [openssl/evp.h]='src/(base|ckpt)/' [xxhash.h]='src/(base|ckpt)/' [pcre2.h]='src/(base|engine|hf)/'
     [zlib.h]='src/ckpt/' [yaml.h]='src/engine/' [utf8proc.h]='src/model/'
     [cmocka.h]='tests/')
 
 LIBC=' assert.h complex.h ctype.h dirent.h errno.h fcntl.h fenv.h float.h getopt.h
 inttypes.h limits.h locale.h math.h poll.h pthread.h sched.h setjmp.h signal.h
 stdalign.h stdarg.h stdatomic.h stdbool.h stddef.h stdint.h stdio.h stdlib.h
-stdnoreturn.h string.h strings.h tgmath.h time.h uchar.h unistd.h wchar.h wctype.h
-immintrin.h '
+dlfcn.h stdnoreturn.h string.h strings.h tgmath.h time.h uchar.h unistd.h wchar.h wctype.h
+immintrin.h atomic '
 LIBC=" ${LIBC//$'\n'/ } "
 
 # part FILE: the folder of the arrows that FILE belongs to; empty for tests and programs
@@ -98,6 +98,6 @@ while IFS= read -r file; do
 done < <(c_files)
 
 grep -lE '^#define _GNU_SOURCE' $(c_files) |
-    grep -vE '^(src/base/os|src/ckpt/|tests/)' |
-    complain_lines '_GNU_SOURCE outside src/base/os*.c and src/ckpt'
+    grep -vE '^(src/base/os|src/(ckpt|hf)/|tests/)' |
+    complain_lines '_GNU_SOURCE outside src/base/os*.c and checkpoint files'
 verdict

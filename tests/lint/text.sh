@@ -12,7 +12,11 @@ while IFS= read -r file; do
     grep -E "$EVERYWHERE" <<<"$text" | complain_lines "$file: banned call"
     case $file in
     src/base/alloc.c | tests/* | examples/*) ;;
-    *) grep -E "$HEAP" <<<"$text" | complain_lines "$file: the heap is ws_alloc()'s" ;;
+    *) # what realpath() gives is freed by free()
+        heap=$HEAP
+        ! grep -qw realpath <<<"$text" || heap=${HEAP/free|/}
+        grep -E "$heap" <<<"$text" | complain_lines "$file: the heap is ws_alloc()'s"
+        ;;
     esac
     case $file in
     src/cli/* | tests/* | examples/*) ;;

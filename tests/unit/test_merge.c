@@ -56,7 +56,8 @@ static int setup(void **state)
     return 0;
 }
 
-/** Merge as the command line would; the request's models are given as a NULL-ended list. */
+/** Merge as the command line would; the request's models are given as a NULL-ended
+ * list. */
 static ws_status merge(ws_merge_req *req, const char *const *models, const ws_ctx *ctx,
                        ws_result **r, ws_diag *errors)
 {
