@@ -62,7 +62,7 @@ fast() { build_and_test build; }
 
 sanitize() {
     build_and_test build-asan -Dbuildtype=debugoptimized -Db_lundef=false \
-        -Db_sanitize=address,undefined -- --timeout-multiplier 5
+        -Db_sanitize=address,undefined -- --no-suite lint --timeout-multiplier 5
 }
 
 CLANG_NEEDS='
@@ -87,11 +87,11 @@ clang_for_fuzzing() {
 # fuzz_one SECONDS PROGRAM: a crash leaves its input and its log in build-fuzz
 fuzz_one() {
     local name=${2##*/} found=build-fuzz/found
-    local target=${name#fuzz_}
-    mkdir -p "$found/$target" "tests/fuzz/corpus/$target"
+    local target=${name#fuzz_} corpus=()
+    mkdir -p "$found/$target"
+    [ ! -d "tests/fuzz/corpus/$target" ] || corpus=("tests/fuzz/corpus/$target")
     "$2" -max_total_time="$1" -timeout=20 -rss_limit_mb=2048 -print_final_stats=1 \
-        -artifact_prefix="$found/" "$found/$target" "tests/fuzz/corpus/$target" \
-        </dev/null >"$found/$name.log" 2>&1
+        -artifact_prefix="$found/" "$found/$target" "${corpus[@]}" </dev/null >"$found/$name.log" 2>&1
 }
 
 fuzz() { # SECONDS
@@ -101,7 +101,8 @@ fuzz() { # SECONDS
         return
     }
     CC=$cc build build-fuzz -Dbuildtype=debugoptimized -Dfuzz=libfuzzer \
-        -Db_sanitize=address,undefined -Db_lundef=false || {
+        -Dc_args=-fsanitize=fuzzer-no-link -Db_sanitize=address,undefined \
+        -Db_lundef=false || {
         result 1 build-fuzz
         return
     }
@@ -132,14 +133,14 @@ fuzz_report() { # PID NAME
 
 thread() {
     build_and_test build-tsan -Dbuildtype=debugoptimized -Db_lundef=false \
-        -Db_sanitize=thread -- --timeout-multiplier 10
+        -Db_sanitize=thread -- --no-suite lint --timeout-multiplier 10
 }
 
 under_valgrind() {
     need 'run:valgrind valgrind'
     # The kernels of the newest processors are beyond valgrind: WS_NO_CLONES.
     build_and_test build-valgrind -Dbuildtype=debugoptimized -Dc_args=-DWS_NO_CLONES \
-        -- --timeout-multiplier 20 --wrap="valgrind -q --error-exitcode=99 \
+        -- --no-suite lint --no-suite kill --timeout-multiplier 20 --wrap="valgrind -q --error-exitcode=99 \
         --leak-check=full --trace-children=yes --trace-children-skip=*/sh,*/bash,*/usr/* \
         --suppressions=$SUPPRESS/valgrind.supp"
 }

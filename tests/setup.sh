@@ -108,7 +108,7 @@ build() {
         return 1
     fi
     if ! ninja -C "$dir" </dev/null >"$log" 2>&1; then
-        grep -vE '^\[[0-9]+/[0-9]+\] (Compiling|Linking|Generating)' "$log" | head -n 60
+        grep -E 'error:|undefined reference|^FAILED' "$log" | head -n 40
         say "could not build $dir"
         return 1
     fi

@@ -1,10 +1,10 @@
 /*
  * linalg.h - dense linear algebra: matrix products and singular values
  *
- * Matrices are row-major: element (i, j) is data[i * ld + j]. The library calls BLAS and
- * LAPACK with one thread each, so that results do not depend on the number of threads;
- * the caller spreads whole matrices over the pool. Results may differ in the last bits
- * between kinds of CPU.
+ * Matrices are row-major: element (i, j) is data[i * ld + j]. The library calls BLAS
+ * and LAPACK with one thread each, so that results do not depend on the number of
+ * threads; the caller spreads whole matrices over the pool. Results may differ in the
+ * last bits between kinds of CPU.
  */
 #ifndef WSURG_LINALG_H
 #define WSURG_LINALG_H

@@ -17,7 +17,8 @@ typedef ws_status ws_stage_see(void *arg, int file, uint64_t offset, const void 
 
 /**
  * Read each staged file once through, opened anew, and make the manifest of them;
- * @p see (may be NULL) compares on the way. `content` is left to the caller. Progress event "check".
+ * @p see (may be NULL) compares on the way. `content` is left to the caller. Progress
+ * event "check".
  * @return WS_OK; what @p see returned; WS_E_IO; WS_E_INTERRUPTED; WS_E_MEMORY
  */
 WS_API ws_status ws_manifest_from_stage(ws_manifest **out, const ws_stage *s,

@@ -1,8 +1,9 @@
 /*
  * compare_kernel.h - sums over runs of values, for figures and differences
  *
- * Runs are tiles of WS_COMPARE_TILE values (the last one of a slice may be shorter); the
- * i-th finite value of a tile goes to lane i mod 16, so that sums are fixed by the slice.
+ * Runs are tiles of WS_COMPARE_TILE values (the last one of a slice may be shorter);
+ * the i-th finite value of a tile goes to lane i mod 16, so that sums are fixed by the
+ * slice.
  */
 #ifndef WS_ENGINE_COMPARE_KERNEL_H
 #define WS_ENGINE_COMPARE_KERNEL_H

@@ -31,22 +31,30 @@ struct entry {
     uint32_t index;
 };
 
+/** A sum of squares for the report: in ws_real within blocks of BLOCK values, in double
+ * between them; 16 fixed lanes, so that no cut into runs changes a bit. */
+struct squares {
+    double lane[16];
+    ws_real block[16];
+    uint64_t count;
+};
+
 /** What pruning carries through a slice. */
 struct pruner {
     const ws_job *job;
     const ws_update *u;
     const void *state;
     uint64_t slice;
-    ws_lanes *kept_sq;     // (n_models); NULL where nobody asks
-    void *select;          // the selection's carry
-    struct entry *half[2]; // scratch of ranked rows: (n) each
-    uint32_t *rank;        // of the entries of a step's row
+    struct squares *kept_sq; // (n_models); NULL where nobody asks
+    void *select;            // the selection's carry
+    struct entry *half[2];   // scratch of ranked rows: (n) each
+    uint32_t *rank;          // of the entries of a step's row
 };
 
 size_t ws_update_carry_size(const ws_job *job)
 {
     const ws_update u = job->method->update(job);
-    const size_t lanes = job->n_models * sizeof(ws_lanes);
+    const size_t lanes = job->n_models * sizeof(struct squares);
     if (ws_update_selects(job, &u))
         return lanes + ws_select_carry_size(job->n_models);
     if (!ws_update_by_row(job, &u))
@@ -62,7 +70,7 @@ static struct pruner pruner_of(const ws_job *job, const ws_update *u, const void
                                const ws_tile *tile)
 {
     const size_t n = ws_update_ranked(job).n;
-    ws_lanes *lanes = tile->carry;
+    struct squares *lanes = tile->carry;
     struct pruner pr = { .job = job, .u = u, .state = state, .slice = tile->slice };
     pr.kept_sq = tile->tally != NULL ? lanes : NULL;
     pr.select = lanes + job->n_models;
@@ -162,13 +170,52 @@ static void prune_random(const struct pruner *pr, size_t k, uint64_t first, ws_r
     tally_random(tally, kept, n);
 }
 
+WS_HOT static void squares_run(ws_real block[16], const ws_real *x, size_t n)
+{
+    ws_real b[16]; // of its own, so that it can live in registers
+    memcpy(b, block, sizeof b);
+    for (size_t i = 0; i < n; i += 16)
+        for (size_t e = 0; e < 16; e++)
+            b[e] += x[i + e] * x[i + e];
+    memcpy(block, b, sizeof b);
+}
+
+static void squares_add(struct squares *s, const ws_real *x, size_t n)
+{
+    enum { BLOCK = 256 };
+    for (size_t run; n > 0; x += run, n -= run) {
+        const size_t left = BLOCK - (size_t)(s->count % BLOCK);
+        run = (n < left ? n : left) & ~(size_t)15;
+        if (s->count % 16 == 0 && run > 0) {
+            squares_run(s->block, x, run);
+        } else {
+            run = 1;
+            s->block[s->count % 16] += *x * *x;
+        }
+        s->count += run;
+        if (s->count % BLOCK != 0)
+            continue;
+        for (size_t e = 0; e < 16; e++)
+            s->lane[e] += (double)s->block[e];
+        memset(s->block, 0, sizeof s->block);
+    }
+}
+
+static double squares_sum(const struct squares *s)
+{
+    double sum = 0.0;
+    for (size_t e = 0; e < 16; e++)
+        sum += s->lane[e] + (double)s->block[e];
+    return sum;
+}
+
 static void add_kept(const struct pruner *pr, size_t k, const ws_real *x, size_t n,
                      ws_tally *tally)
 {
     if (pr->kept_sq == NULL)
         return;
-    ws_lanes_add_dot(&pr->kept_sq[k], x, x, n);
-    tally->kept_sq = ws_lanes_sum(&pr->kept_sq[k]);
+    squares_add(&pr->kept_sq[k], x, n);
+    tally->kept_sq = squares_sum(&pr->kept_sq[k]);
 }
 
 /** A row whose entries are kept by their rank. */

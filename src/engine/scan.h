@@ -1,9 +1,9 @@
 /*
  * scan.h - a pass over the slices of many tensors on all threads, joined in order
  *
- * Slices are those of ws_slice_len(): from the shape alone. Each is scanned into a zeroed
- * partial of its own, and partials are joined tensor by tensor in slice order, so that
- * no bit depends on the number of threads.
+ * Slices are those of ws_slice_len(): from the shape alone. Each is scanned into a
+ * zeroed partial of its own, and partials are joined tensor by tensor in slice order,
+ * so that no bit depends on the number of threads.
  */
 #ifndef WS_ENGINE_SCAN_H
 #define WS_ENGINE_SCAN_H
