@@ -34,6 +34,12 @@ ok wsurg verify a.st
 ok wsurg manifest out
 ok wsurg manifest nowhere
 ok wsurg completion bash
+ok wsurg diff a.st b.st
+ok wsurg diff a.st a.st --tensors
+ok wsurg inspect base --tensors
+ok wsurg inspect a.st --stats
+ok wsurg check a.st --against b.st
+ok wsurg check a.st --against b.st --max-rel-delta 0.00001
 for command in $(wsurg gen commands | grep -v ' '); do
     ok wsurg $command --help
 done >help.txt

@@ -5,7 +5,7 @@
  *
  * PROGRAM reports `--progress json` on its standard error; other lines pass through.
  * Staged means: FILE (or a file in the folder FILE) holds data. Final means: the event
- * "merge" is over and another has begun.
+ * "merge" is over; what follows is the final check and the rename.
  *   --at S      SIGKILL S seconds after the start
  *   --final S   SIGKILL S seconds after the final part began
  *   --do C      not SIGKILL: once staged, run C in a shell, then let PROGRAM go on
@@ -72,7 +72,7 @@ static void line_read(const char *line)
     }
     if (strcmp(event, "merge") == 0)
         share = total > 0 ? (double)done / (double)total : 0.0;
-    else if (share > 0.0 && final < 0.0)
+    if (share >= 1.0 && final < 0.0)
         final = now();
 }
 

@@ -1,0 +1,65 @@
+/*
+ * gates.h - what must hold of a model before it may pass
+ *
+ * Every gate that is asked for is evaluated, whatever the others say.
+ */
+#ifndef WSURG_GATES_H
+#define WSURG_GATES_H
+
+#include <math.h>
+
+#include "wsurg/compare.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum { WS_GATE_WORST = 10 };
+
+typedef struct ws_gates_opts {
+    bool finite;          /**< no NaN, no infinity */
+    bool same;            /**< names, shapes and dtypes of --against */
+    const char *frozen;   /**< PATTERN: these are byte-equal to --against; NULL: off */
+    const char *only;     /**< PATTERN: all others are byte-equal; NULL: off */
+    double max_rel_delta; /**< largest ||a - b|| / ||b|| of a tensor; NAN: off */
+    double min_cosine; /**< least cosine of a tensor with that of --against; NAN: off */
+} ws_gates_opts;
+
+#define WS_GATES_OPTS_INIT                                                             \
+    {                                                                                  \
+        .max_rel_delta = NAN, .min_cosine = NAN                                        \
+    }
+
+/** One gate's answer. */
+typedef struct ws_gate {
+    const char *name; /**< as its option; static */
+    bool passed;
+    double value, limit; /**< a count of offenders (limit 0), or the figure itself */
+    struct {
+        const char *tensor; /**< borrowed from the checkpoints */
+        double value;
+    } worst[WS_GATE_WORST]; /**< the worst offenders first */
+    size_t n_worst;
+} ws_gate;
+
+typedef struct ws_gates {
+    bool passed;
+    ws_gate gates[8];
+    size_t n;
+} ws_gates;
+
+/**
+ * Evaluate the gates of @p o on @p c, compared with @p against (NULL where no gate
+ * needs it).
+ * @return WS_OK, with *out filled, whether or not they pass; WS_E_USAGE a pattern that
+ *         is malformed or hits nothing, or a gate that needs @p against; WS_E_IO;
+ *         WS_E_MEMORY; WS_E_INTERRUPTED
+ */
+WS_API ws_status ws_gates_run(ws_gates *out, const ws_ckpt *c, const ws_ckpt *against,
+                              const ws_gates_opts *o, const ws_ctx *ctx, ws_err *err);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

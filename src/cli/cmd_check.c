@@ -1,0 +1,135 @@
+/*
+ * cmd_check.c - gates that a model must pass
+ */
+#include <math.h>
+
+#include "cmd.h"
+#include "report.h"
+#include "wsurg/gates.h"
+#include "wsurg/text.h"
+
+struct check_args {
+    const char *model, *against, *frozen, *only;
+    bool finite, same;
+    double max_rel_delta, min_cosine;
+};
+
+static void check_json(ws_run *run, const ws_gates *g)
+{
+    cJSON *to = ws_run_result(run), *list, *o, *worst, *w;
+    ws_j_bool(to, "passed", g->passed);
+    list = ws_j_arr(to, "gates");
+    for (size_t i = 0; i < g->n; i++) {
+        const ws_gate *gate = &g->gates[i];
+        o = ws_j_obj(list, NULL);
+        ws_j_str(o, "name", gate->name);
+        ws_j_bool(o, "passed", gate->passed);
+        ws_j_num(o, "value", gate->value);
+        ws_j_num(o, "limit", gate->limit);
+        worst = ws_j_arr(o, "worst");
+        for (size_t k = 0; k < gate->n_worst; k++) {
+            w = ws_j_obj(worst, NULL);
+            ws_j_str(w, "tensor", gate->worst[k].tensor);
+            ws_j_num(w, "value", gate->worst[k].value);
+        }
+    }
+}
+
+static void check_print(ws_run *run, const ws_gates *g)
+{
+    char name[200];
+    for (size_t i = 0; i < g->n; i++) {
+        const ws_gate *gate = &g->gates[i];
+        ws_run_print(run, "%-6s %-14s value %.6g  limit %.6g\n",
+                     gate->passed ? "pass" : "FAIL", gate->name, gate->value,
+                     gate->limit);
+        for (size_t k = 0; k < gate->n_worst; k++) {
+            ws_show(gate->worst[k].tensor, name, sizeof name);
+            ws_run_print(run, "       %.6g  %s\n", gate->worst[k].value, name);
+        }
+    }
+    ws_run_print(run, "%s\n", g->passed ? "passed" : "not passed");
+}
+
+/** Without a gate named: finite, and with --against the same names, shapes, dtypes. */
+static ws_gates_opts gates_of(const struct check_args *a)
+{
+    ws_gates_opts o = { a->finite, a->same,          a->frozen,
+                        a->only,   a->max_rel_delta, a->min_cosine };
+    const bool named = o.finite || o.same || o.frozen || o.only ||
+                       !isnan(o.max_rel_delta) || !isnan(o.min_cosine);
+    if (!named) {
+        o.finite = true;
+        o.same = a->against != NULL;
+    }
+    return o;
+}
+
+static ws_status check_run(ws_run *run, void *args)
+{
+    const struct check_args *a = args;
+    const ws_gates_opts o = gates_of(a);
+    ws_ckpt *c = NULL, *against = NULL;
+    ws_gates g;
+    ws_err err = WS_ERR_INIT;
+
+    ws_status st = ws_ckpt_open(&c, a->model, &run->warnings, &err);
+    if (!st && a->against)
+        st = ws_ckpt_open(&against, a->against, &run->warnings, &err);
+    if (!st)
+        st = ws_gates_run(&g, c, against, &o, &run->ctx, &err);
+    if (st) {
+        ws_run_fail(run, &err);
+    } else {
+        check_json(run, &g);
+        check_print(run, &g);
+        run->no = !g.passed;
+    }
+    ws_ckpt_free(c);
+    ws_ckpt_free(against);
+    return st;
+}
+
+static const ws_arg check_params[] = {
+    WS_ARG(struct check_args, model, "MODEL", "the model that must pass"),
+    WS_ARG_END,
+};
+
+static const ws_opt check_opts[] = {
+    WS_TEXT(struct check_args, against, "against", 0, "M", "the model compared with"),
+    WS_FLAG(struct check_args, finite, "finite", 0, "no NaN and no infinity"),
+    WS_FLAG(struct check_args, same, "same", 0,
+            "the names, shapes and dtypes of --against"),
+    WS_TEXT(struct check_args, frozen, "frozen", 0, "PATTERN",
+            "tensors whose bytes must be those of --against"),
+    WS_TEXT(struct check_args, only, "only", 0, "PATTERN",
+            "all other tensors must have the bytes of --against"),
+    WS_OPT(struct check_args, max_rel_delta, "max-rel-delta", 0, "X", NAN, 0.0, 1e30,
+           "largest norm of a tensor's change over the tensor's"),
+    WS_OPT(struct check_args, min_cosine, "min-cosine", 0, "X", NAN, -1.0, 1.0,
+           "least cosine of a tensor with that of --against"),
+    WS_OPT_END,
+};
+
+static const ws_example check_examples[] = {
+    { "wsurg check a.st", "exit 0 when every value is finite, 1 when not" },
+    { "wsurg check tuned --against base --same --max-rel-delta 2",
+      "several gates: all are evaluated" },
+    WS_EXAMPLE_END,
+};
+
+const ws_cmd ws_cmd_check = {
+    .name = "check",
+    .group = "Looking",
+    .summary = "gates that a model must pass",
+    .args = check_params,
+    .opts = check_opts,
+    .examples = check_examples,
+    .notes =
+        "Without a gate named: --finite, and with --against also --same. Each gate "
+        "shows its value, its limit and the worst offenders. A PATTERN is a PCRE2 "
+        "expression found anywhere in the tensor name, or @FILE with one per line; "
+        "one that hits nothing is a mistake.",
+    .args_size = sizeof(struct check_args),
+    .run = check_run,
+};
