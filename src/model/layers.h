@@ -1,0 +1,211 @@
+/*
+ * layers.h - the layers of a transformer, forward beside backward
+ *
+ * Legend: n rows (tokens), C hidden, H query heads, K kv heads, G = H / K, D head size,
+ * F MLP width, V vocabulary. Matrices are row-major; dY is the gradient with respect to
+ * Y. All functions are pure but for their outputs; those that take a pool spread fixed
+ * tiles over it, so that the bytes do not depend on its size.
+ */
+#ifndef WS_MODEL_LAYERS_H
+#define WS_MODEL_LAYERS_H
+
+#include <stdbool.h>
+
+#include "base/pool.h"
+#include "model/desc.h"
+#include "model/real.h"
+
+/** A matrix (rows, cols) = (out, in) of a checkpoint, as stored, or a view into one; a
+ * vector has one row. data is NULL where the model has none. */
+typedef struct ws_weight {
+    const char *name;
+    ws_dtype dtype;
+    const unsigned char *data; /**< first element of the view */
+    int64_t rows, cols;
+    int64_t ld;      /**< elements between stored rows */
+    bool transposed; /**< stored as (in, out): Conv1D */
+} ws_weight;
+
+/** The (cols) numbers of a vector: where they lie, or expanded into @p scratch (cols).
+ */
+const ws_real *ws_weight_vector(const ws_weight *w, ws_real *scratch);
+
+/* ---- elementwise: act.c ---- */
+
+/** y = exp(x), about one unit in the last place; x may be y. */
+void ws_act_exp(const ws_real *x, ws_real *y, int64_t n);
+
+/** x = exp(x - shift) in place; returns the sum, in fixed lanes. */
+ws_real ws_act_exp_sum(ws_real *x, int64_t n, ws_real shift);
+
+/** Largest of n >= 1 numbers. */
+ws_real ws_row_max(const ws_real *x, int64_t n);
+
+/** y = act(x); x may be y. */
+void ws_act_forward(ws_act_kind act, const ws_real *x, ws_real *y, int64_t n);
+
+/** dx = dy * act'(x); dx may be dy. */
+void ws_act_backward(ws_act_kind act, const ws_real *x, const ws_real *dy, ws_real *dx,
+                     int64_t n);
+
+/** y = act(g) * u; y may be g or u. */
+void ws_act_gated_forward(ws_act_kind act, const ws_real *g, const ws_real *u,
+                          ws_real *y, int64_t n);
+
+/** dg = dy * u * act'(g), du = dy * act(g). */
+void ws_act_gated_backward(ws_act_kind act, const ws_real *g, const ws_real *u,
+                           const ws_real *dy, ws_real *dg, ws_real *du, int64_t n);
+
+/* ---- norm.c ---- */
+
+/**
+ * One row: y = w * x * r (RMS), (1 + w) * x * r, or w * (x - mean) * r + b (layer
+ * norm), r = 1 / sqrt(mean((x - mean)^2) + eps).
+ *
+ * @param x,y  (n); may be the same
+ * @param w,b  (n); b only for the layer norm
+ * @param stat out: mean (0 for RMS) and r, for the backward; may be NULL
+ */
+void ws_norm_forward(ws_norm_kind kind, double eps, const ws_real *x, const ws_real *w,
+                     const ws_real *b, ws_real *y, int64_t n, ws_real stat[2]);
+
+/**
+ * One row backward: dx += its gradient; dw, db += theirs (NULL: not wanted).
+ *
+ * @param stat  as the forward left it
+ */
+void ws_norm_backward(ws_norm_kind kind, const ws_real *x, const ws_real *w,
+                      const ws_real *dy, const ws_real stat[2], ws_real *dx,
+                      ws_real *dw, ws_real *db, int64_t n);
+
+/* ---- rope.c ---- */
+
+/** Cosines and sines of positions 0 .. n_pos-1, each (n_pos, dim / 2), times the
+ * attention factor. */
+void ws_rope_table(const ws_rope *rope, int64_t max_positions, int64_t n_pos,
+                   ws_real *cosine, ws_real *sine);
+
+/** Turn the first dim of each of @p heads heads of D numbers; @p back turns the other
+ * way: the backward of the forward. c, s are the position's row of the tables. */
+void ws_rope_apply(ws_real *x, int64_t heads, int64_t D, int64_t dim, const ws_real *c,
+                   const ws_real *s, bool back);
+
+/* ---- layer_linear.c ---- */
+
+/** What a linear needs beside its operands. */
+typedef struct ws_scratch {
+    ws_pool *pool;
+    ws_real **panel;   /**< per thread */
+    int64_t panel_len; /**< numbers in each */
+} ws_scratch;
+
+/** Numbers that a panel of ws_linear_* takes for a layer of @p in inputs. */
+#define WS_LINEAR_PANEL(in) ((int64_t)WS_PANEL_ROWS * ((in) + 1))
+
+enum { WS_PANEL_ROWS = 256 };
+
+/**
+ * A panel of a weight gradient, handed out while it is hot in the cache. Panels come
+ * from several threads, each panel once.
+ *
+ * This is the socket of everything that wants weight gradients and must not keep them:
+ * store, accumulate, update in place, gather masked entries, dot with a task vector.
+ *
+ * @param row  first output row of the panel
+ * @param dw   (rows, cols) without gaps: dW[row .. row+rows); scratch, may be changed
+ */
+typedef struct ws_dw_sink {
+    void (*panel)(void *arg, const ws_weight *w, int64_t row, int64_t rows, ws_real *dw,
+                  int thread);
+    void *arg;
+} ws_dw_sink;
+
+/**
+ * Y = X W^T + b.
+ *
+ * @param w     (out, in)
+ * @param bias  (out), data NULL: none
+ * @param X     (n, in), rows ldx apart
+ * @param Y     (n, out) out, rows ldy apart; with @p add, Y += instead
+ */
+ws_status ws_linear_forward(const ws_scratch *s, const ws_weight *w,
+                            const ws_weight *bias, const ws_real *X, int64_t ldx,
+                            int64_t n, ws_real *Y, int64_t ldy, bool add, ws_err *err);
+
+/** dX (n, in) = dY (n, out) W; with @p add, dX += instead. */
+ws_status ws_linear_dx(const ws_scratch *s, const ws_weight *w, const ws_real *dY,
+                       int64_t ldy, int64_t n, ws_real *dX, int64_t ldx, bool add,
+                       ws_err *err);
+
+/** dW = dY^T X, panel by panel of WS_PANEL_ROWS rows into @p sink. */
+ws_status ws_linear_dw(const ws_scratch *s, const ws_weight *w, const ws_real *dY,
+                       int64_t ldy, const ws_real *X, int64_t ldx, int64_t n,
+                       const ws_dw_sink *sink, ws_err *err);
+
+/* ---- attention.c ---- */
+
+/** Rows of one sequence: query row + j sits at position past + j and sees the key rows
+ * key .. key + past + j of its own sequence. */
+typedef struct ws_span {
+    int64_t row, n; /**< query rows row .. row + n */
+    int64_t key;    /**< key row of position 0 */
+    int64_t past;   /**< positions before the first query row */
+} ws_span;
+
+typedef struct ws_attention {
+    int64_t H, K, D;
+    int64_t window; /**< keys seen, itself included; 0: all */
+    double scale;
+    const ws_span *span;
+    int64_t n_span;
+} ws_attention;
+
+/** Numbers of scratch per thread for spans that see at most @p keys keys. */
+int64_t ws_attention_scratch(const ws_attention *a, int64_t keys);
+
+/**
+ * O = softmax(scale * Q K^T, masked) V, by blocks of query rows.
+ *
+ * @param Q    (rows, H * D)
+ * @param Kx,V (key rows, K * D)
+ * @param O    (rows, H * D) out; may be Q
+ * @param lse  (rows, H) out, log of the sum of exponentials, for the backward; or NULL
+ */
+ws_status ws_attention_forward(const ws_scratch *s, const ws_attention *a,
+                               const ws_real *Q, const ws_real *Kx, const ws_real *V,
+                               ws_real *O, ws_real *lse, ws_err *err);
+
+/** As ws_attention_scratch(), for the backward. */
+int64_t ws_attention_backward_scratch(const ws_attention *a, int64_t keys);
+
+/**
+ * Backward of ws_attention_forward(). Spans share no key row.
+ *
+ * @param O,lse  as the forward left them
+ * @param dO     (rows, H * D)
+ * @param dQ     (rows, H * D) out; may be dO
+ * @param dK,dV  (key rows, K * D); added to
+ */
+ws_status ws_attention_backward(const ws_scratch *s, const ws_attention *a,
+                                const ws_real *Q, const ws_real *Kx, const ws_real *V,
+                                const ws_real *O, const ws_real *lse, const ws_real *dO,
+                                ws_real *dQ, ws_real *dK, ws_real *dV, ws_err *err);
+
+/* ---- loss.c ---- */
+
+/** What the cross-entropy says of one row. */
+typedef struct ws_ce_row {
+    double logp; /**< log-probability of the label */
+    double lse;
+    int64_t argmax;
+} ws_ce_row;
+
+/** One row of logits (V): log-probability of @p label (-1: only lse and argmax).
+ * @p z is left as exp(z - max). */
+void ws_ce_forward(ws_real *z, int64_t V, int64_t label, ws_ce_row *out);
+
+/** After ws_ce_forward(): z = (softmax - onehot) * scale, the gradient of
+ * scale * loss. */
+void ws_ce_backward(ws_real *z, int64_t V, int64_t label, double scale);
+
+#endif
