@@ -39,6 +39,11 @@ say
 say "Is every byte on disk what the merge wrote?"
 show build/wsurg verify "$OUT/merged/"
 say
+say "How far is it from the base?"
+say
+say "\$ wsurg diff $M/base $OUT/merged/ | tail -n 1"
+build/wsurg diff $M/base "$OUT/merged/" | tail -n 1 | grep . || fail "diff said nothing"
+say
 say "The same merge on one thread and in a quarter of the memory gives the same bytes:"
 show build/wsurg merge --base $M/base $M/sorting $M/romans --method breadcrumbs \
     --threads 1 --max-memory 64MiB -q -o "$OUT/again/"

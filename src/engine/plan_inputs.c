@@ -48,22 +48,19 @@ static void make_labels(ws_plan *plan)
     }
 }
 
-/** Only models and task vectors can be merged. */
+/** Only models can be merged. */
 static void check_kinds(ws_plan *plan)
 {
+    static const char *const word[] = { "model", "task vector", "covariance", "mask",
+                                        "adapter" };
     for (size_t i = 0; i < plan->n_inputs; i++) {
         const ws_ckpt_kind kind = ws_ckpt_kind_of(plan->inputs[i].ckpt);
-        static const char *const word[] = { "model", "task vector", "covariance",
-                                            "mask", "adapter" };
-        if (kind == WS_KIND_MODEL ||
-            (kind == WS_KIND_TASKVEC && i > 0 && plan->has_base))
+        if (kind == WS_KIND_MODEL)
             continue;
         ws_err *e = ws_diag_report(plan->priv->errors, WS_E_USAGE, NULL,
                                    "a %s cannot stand for a model here", word[kind]);
         if (e != NULL)
             ws_err_at(e, plan->inputs[i].path, NULL, -1);
-        if (kind == WS_KIND_TASKVEC)
-            ws_err_hint(e, "name the model it belongs to: --base MODEL");
     }
 }
 

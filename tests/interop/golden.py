@@ -10,7 +10,7 @@ from safetensors.numpy import save_file
 import reference
 from compare import TOLERANCE, apart, worst
 from families import floats
-from support import Refused, Skip
+from support import Absent, Refused
 
 BASE = "0.10 -0.20 0.30 -0.40 0.50 -0.60 0.70 -0.80 0.90 -1.0 1.1 -1.2"
 UPDATES = {
@@ -148,7 +148,7 @@ def check_row(row, named, wsurg, folder):
     if wsurg is None:
         return problems
     if not wsurg.has(method):
-        raise Skip(f"wsurg has no method {method}")
+        raise Absent(f"wsurg has no method {method}")
     out = folder / "out.safetensors"
     out.unlink(missing_ok=True)
     sources = [folder / f"{m}.safetensors" for m in models.split()]

@@ -55,7 +55,7 @@ def compare_family(report, options, wsurg, family):
         answers[version] = compare.run_peer(python, HERE / "peer.py", jobs, work) if jobs else {}
     for case in cases:
         if wsurg and not wsurg.has(case.method):
-            report.skip(f"{family.name}/{case.name}", f"wsurg has no method {case.method}")
+            report.absent(f"{family.name}/{case.name}", f"wsurg has no method {case.method}")
             continue
         ours = ours_of(wsurg, case, family, options.work) if wsurg else None
         for version, _ in peers:

@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 from safetensors import safe_open
 
-from support import Skip
+from support import Absent
 
 PT = {"format": "pt"}
 TORCH = {
@@ -87,17 +87,14 @@ def check_bytes(wsurg, folder, tensors):
 
 def listed(document):
     """The per-tensor list of `inspect --json --tensors`."""
-    result = document["result"]
-    for value in (result.get("tensors"), *result.values()):
-        if isinstance(value, list) and value and isinstance(value[0], dict) and "shape" in value[0]:
-            return {t["name"]: (t["dtype"], [int(d) for d in t["shape"]]) for t in value}
-    raise ValueError("no list of tensors in the document")
+    tensors = document["result"]["tensors"]["list"]
+    return {t["name"]: (t["dtype"], [int(d) for d in t["shape"]]) for t in tensors}
 
 
 def check_inspect(wsurg, folder, tensors):
     """wsurg lists what the package wrote."""
     if not wsurg.has_command("inspect"):
-        raise Skip("wsurg has no command inspect")
+        raise Absent("wsurg has no command inspect")
     source = folder / "package.safetensors"
     safetensors.torch.save_file(tensors, source, metadata=PT)
     wanted = {n: (t["dtype"], t["shape"]) for n, t in header(source)[0].items() if n != "__metadata__"}

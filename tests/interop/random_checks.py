@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from support import Skip, Wsurg
+from support import Absent, Wsurg
 
 METHODS = ("dare_linear", "dare_ties", "della", "della_linear")
 SHAPES = {"matrix": (64, 2048), "twin": (64, 2048), "square": (1024, 1024), "line": (50000,),
@@ -195,7 +195,7 @@ CHECKS = {"rate": check_rate, "factor": check_factor, "plain": check_plain,
 
 def guarded(check, bench, method):
     if not bench.wsurg.has(method):
-        raise Skip(f"wsurg has no method {method}")
+        raise Absent(f"wsurg has no method {method}")
     return list(check(bench, method))
 
 

@@ -36,24 +36,29 @@ class Report:
         self.skipped += 1
         print(f"skip {name}: {why}", flush=True)
 
+    def absent(self, name, why):
+        """A check of what this wsurg does not have: not a check that was skipped."""
+        if self.verbose:
+            print(f"# left out {name}: {why}", flush=True)
+
     def check(self, name, function, *args):
         """Run one check: the function returns its problems, or (problems, notes), or
-        raises Skip."""
+        raises Absent."""
         if not self.wanted(name):
             return
         try:
             found = function(*args)
             self.say(name, *(found if isinstance(found, tuple) else [list(found or ())]))
-        except Skip as why:
-            self.skip(name, str(why))
+        except Absent as why:
+            self.absent(name, str(why))
         except Exception as fault:  # a broken check is a failed check
             self.say(name, [f"{type(fault).__name__}: {fault}"])
             if self.verbose:
                 traceback.print_exc()
 
 
-class Skip(Exception):
-    pass
+class Absent(Exception):
+    """This wsurg has no such method."""
 
 
 class Refused(Exception):

@@ -217,13 +217,22 @@ fi
 kills=0
 
 METHOD=dare_ties THREADS=1 OUT=m.safetensors
-if [ -n "$full" ]; then
-    models --shape 1b --layers 12
+# long_enough SECONDS SHAPE LAYERS...: models whose merge takes that long
+long_enough() {
+    local layers
+    for layers in "${@:3}"; do
+        models --shape "$2" --layers "$layers"
+        moments
+        ! above "$END" "$1" || break
+    done
     reference
+}
+
+if [ -n "$full" ]; then
+    long_enough 5.2 1b 4 8 12 16 24
     by_time 200 30
 else
-    models --shape small --layers 16
-    reference
+    long_enough 0.4 small 2 4 8 16
     by_time 12 3
 fi
 [ $failures -eq 0 ] || echo "$failures failures"
