@@ -60,7 +60,8 @@ static void copy_cut(char *dst, size_t size, const char *src)
     dst[size - 1] = '\0';
 }
 
-static void report_start(ws_err *err, ws_status code, const char *fmt, va_list ap)
+static void __attribute__((format(printf, 3, 0)))
+report_start(ws_err *err, ws_status code, const char *fmt, va_list ap)
 {
     *err = (ws_err)WS_ERR_INIT;
     err->code = code;

@@ -56,6 +56,13 @@ typedef struct ws_cmd {
     void (*done)(void *args);
 } ws_cmd;
 
+/* ws_cmd_NAME of every command; tests of a single file do not have the list */
+#if __has_include("commands.def")
+#define WS_CMD_ENTRY(name) extern const ws_cmd ws_cmd_##name;
+#include "commands.def"
+#undef WS_CMD_ENTRY
+#endif
+
 /** Global options, in every command. */
 typedef struct ws_globals {
     bool help, version;

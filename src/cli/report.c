@@ -96,8 +96,8 @@ void ws_run_row(ws_run *run, int width, const char *label, const char *fmt, ...)
 /* ---- gathering ---- */
 
 /** Append a report with a text from varargs; WS_OK for warnings and notes. */
-static ws_err *gather(ws_diag *to, ws_status code, const char *tag, const char *fmt,
-                      va_list ap)
+static __attribute__((format(printf, 4, 0))) ws_err *
+gather(ws_diag *to, ws_status code, const char *tag, const char *fmt, va_list ap)
 {
     char msg[sizeof((ws_err *)0)->msg];
 

@@ -5,9 +5,9 @@
 #include "engine/exec.h"
 #include "wsurg/text.h"
 
-enum { TILE_MOST = 32768, TILE_LEAST = 2048, ALLOWANCE = 2 << 20 };
+enum { TILE_MOST = 32768, TILE_LEAST = 2048, BASELINE = 8 << 20 };
 
-/** Peak under this configuration. */
+/** Peak under this configuration. BASELINE is what a process that merges nothing has. */
 static uint64_t total(const ws_exec_config *c)
 {
     return c->fixed_bytes + (uint64_t)c->threads * c->thread_bytes +
@@ -22,6 +22,18 @@ static uint64_t kept_bytes(const ws_plan *plan)
         n += plan->tensors[i].job.n_slices * (plan->n_inputs + 1) * sizeof(ws_xxh128) +
              ws_sums_count(plan->n_models) * sizeof(double) +
              (plan->n_inputs + 4) * sizeof(ws_xxh128);
+    return n;
+}
+
+/** The plan itself, headers, and the readers' tables: some hundred bytes a tensor. */
+static uint64_t plan_bytes(const ws_plan *plan)
+{
+    enum { READER = 320 };
+    uint64_t n = plan->priv->arena.total;
+    for (size_t k = 0; k < plan->n_inputs; k++)
+        n += ws_ckpt_count(plan->inputs[k].ckpt) * READER;
+    for (size_t f = 0; f < plan->n_files; f++)
+        n += plan->files[f].header_len;
     return n;
 }
 
@@ -99,9 +111,7 @@ void ws_plan_price(ws_plan *plan)
     const ws_ctx *ctx = plan->priv->ctx;
     const uint64_t limit = ws_ctx_memory(ctx);
     ws_exec_config *c = &plan->priv->exec;
-    // rounded, so that the figures do not move with every page that a library touches
-    const uint64_t now = ws_os_memory_now() >> 20 << 20;
-    c->fixed_bytes = now + kept_bytes(plan) + ALLOWANCE;
+    c->fixed_bytes = BASELINE + plan_bytes(plan) + kept_bytes(plan);
     ws_exec_config least = *c;
     configure(plan, &least, 1, TILE_LEAST, 1);
     plan->cost.memory_floor = total(&least);

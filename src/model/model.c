@@ -106,7 +106,10 @@ static ws_status shape_check(struct loader *l, const struct want *w, const ws_te
     for (int i = 0, n = 0; i < t->rank && i < 3; i++)
         n += snprintf(found + n, sizeof found - (size_t)n, i ? ",%llu" : "%llu",
                       (unsigned long long)t->shape[i]);
-    snprintf(text, sizeof text, rank == 2 ? ",%llu" : "", (unsigned long long)want[1]);
+    if (rank == 2)
+        snprintf(text, sizeof text, ",%llu", (unsigned long long)want[1]);
+    else
+        text[0] = '\0';
     ws_fail(l->err, WS_E_SHAPE, "tensor '%s' has shape [%s%s], config wants [%llu%s]",
             t->name, found, t->rank > 3 ? ",..." : "", (unsigned long long)want[0],
             text);
