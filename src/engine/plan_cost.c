@@ -7,7 +7,8 @@
 
 enum { TILE_MOST = 32768, TILE_LEAST = 2048, BASELINE = 8 << 20 };
 
-/** Peak under this configuration. BASELINE is what a process that merges nothing has. */
+/** Peak under this configuration. BASELINE is what a process that merges nothing
+ * has. */
 static uint64_t total(const ws_exec_config *c)
 {
     return c->fixed_bytes + (uint64_t)c->threads * c->thread_bytes +
