@@ -58,11 +58,12 @@ build_and_test() {
     fi
 }
 
-fast() { build_and_test build; }
+fast() { build_and_test build "${WERROR[@]}"; }
 
 sanitize() {
-    build_and_test build-asan -Dbuildtype=debugoptimized -Db_lundef=false \
-        -Db_sanitize=address,undefined -- --no-suite lint --timeout-multiplier 5
+    build_and_test build-asan "${WERROR[@]}" -Dbuildtype=debugoptimized \
+        -Db_lundef=false -Db_sanitize=address,undefined \
+        -- --no-suite lint --timeout-multiplier 5
 }
 
 CLANG_NEEDS='

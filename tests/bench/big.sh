@@ -74,9 +74,9 @@ make_all() {
     done
 }
 
-MERGE=("$D/base" "$D/tune1" "$D/tune2" "$D/tune3" "$D/tune4" --method ties)
+MERGE=(--base "$D/base" "$D/tune1" "$D/tune2" "$D/tune3" "$D/tune4" --method ties)
 try_plan() {
-    "$wsurg" plan "${MERGE[@]}" -o "$D/out/" --max-disk 1TB --json="$work/plan.json" \
+    "$wsurg" plan "${MERGE[@]}" -o "$D/out/" -qq --json="$work/plan.json" \
         >/dev/null
 }
 try_part() {
@@ -84,7 +84,7 @@ try_part() {
         --json="$work/part.json" -q >/dev/null
 }
 
-free=$(df -B1 --output=avail "$D/.." | tail -n 1)
+free=$(df -B1 --output=avail "$(dirname "$D")" | tail -n 1)
 if [ -n "$part" ] && [ "$free" -lt 40000000000 ]; then
     say "skipped: 40 GB of disk are needed, $free bytes are free"
     exit 77
