@@ -30,7 +30,11 @@ typedef struct ws_gates_opts {
         .max_rel_delta = NAN, .min_cosine = NAN                                        \
     }
 
-/** One gate's answer. */
+/**
+ * One gate's answer. For figures a tensor that only one model has, of another shape,
+ * changed to or from NaN or infinity, or of integers that changed, counts as infinitely
+ * far away and as orthogonal: what cannot be judged does not pass.
+ */
 typedef struct ws_gate {
     const char *name; /**< as its option; static */
     bool passed;

@@ -18,13 +18,19 @@ typedef struct ws_pattern_set ws_pattern_set;
 /**
  * Compile @p text.
  * @return WS_OK, with *out to be freed; WS_E_USAGE a malformed expression, with its
- *         place; WS_E_IO the file cannot be read; WS_E_MEMORY
+ *         place, or a file without one; WS_E_IO, WS_E_HEADER the file cannot be read or
+ *         is larger than 1 MiB; WS_E_MEMORY
  */
 WS_API ws_status ws_pattern_new(ws_pattern_set **out, const char *text, ws_err *err);
 
-/** Whether one of the expressions is found in @p name. One that takes too long to match
- * counts as not found. Thread-safe. */
-WS_API bool ws_pattern_match(const ws_pattern_set *p, const char *name);
+/**
+ * Whether one of the expressions is found in @p name, into *hit. Steps and memory of a
+ * match are bounded, so that none runs for long. Thread-safe.
+ * @return WS_OK; WS_E_USAGE an expression takes too many steps on this name, so that
+ *         there is no answer; WS_E_MEMORY
+ */
+WS_API ws_status ws_pattern_match(const ws_pattern_set *p, const char *name, bool *hit,
+                                  ws_err *err);
 WS_API void ws_pattern_free(ws_pattern_set *p);
 
 #ifdef __cplusplus

@@ -136,5 +136,5 @@ ws_status ws_ckpt_recheck(const ws_ckpt *c, ws_err *err)
         if (stat(c->files[i].path, &sb) != 0 || !same_file(&c->files[i], &sb))
             return report_changed(&c->files[i], err);
     }
-    return WS_OK;
+    return c->ops != NULL && c->ops->recheck != NULL ? c->ops->recheck(c, err) : WS_OK;
 }

@@ -24,6 +24,9 @@ typedef struct ws_ckpt_ops {
                       void *dst, ws_err *err);
     /** Free the reader's own state. May be NULL. */
     void (*close)(void *self);
+    /** As ws_ckpt_recheck(), for what the reader reads beside the files of @p c. May be
+     * NULL. */
+    ws_status (*recheck)(const ws_ckpt *c, ws_err *err);
 } ws_ckpt_ops;
 
 /** A tensor and where its file's header speaks of it (byte in file; for errors). */

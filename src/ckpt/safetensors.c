@@ -207,7 +207,7 @@ static ws_status memory_read(const ws_ckpt *c, const ws_tensor *t, uint64_t offs
     return WS_OK;
 }
 
-static const ws_ckpt_ops memory_ops = { memory_read, ws_free };
+static const ws_ckpt_ops memory_ops = { .read = memory_read, .close = ws_free };
 
 ws_status ws_st_open_memory(ws_ckpt **out, const void *data, size_t len,
                             ws_diag *warnings, ws_err *err)

@@ -3,7 +3,7 @@
  */
 #include <math.h>
 
-#include "cmd.h"
+#include "model_args.h"
 #include "report.h"
 #include "wsurg/gates.h"
 #include "wsurg/text.h"
@@ -67,13 +67,21 @@ static ws_gates_opts gates_of(const struct check_args *a)
 
 static ws_status check_run(ws_run *run, void *args)
 {
-    const struct check_args *a = args;
+    struct check_args *a = args;
     const ws_gates_opts o = gates_of(a);
     ws_ckpt *c = NULL, *against = NULL;
     ws_gates g;
     ws_err err = WS_ERR_INIT;
+    ws_spool spool = { 0 };
 
-    ws_status st = ws_ckpt_open(&c, a->model, &run->warnings, &err);
+    ws_status st = ws_spool_in(run, &spool, &a->model, 1, NULL);
+    if (!st)
+        st = ws_spool_in(run, &spool, &a->against, 1, NULL);
+    if (st) {
+        ws_spool_close(&spool);
+        return st;
+    }
+    st = ws_ckpt_open(&c, a->model, &run->warnings, &err);
     if (!st && a->against)
         st = ws_ckpt_open(&against, a->against, &run->warnings, &err);
     if (!st)
@@ -87,6 +95,7 @@ static ws_status check_run(ws_run *run, void *args)
     }
     ws_ckpt_free(c);
     ws_ckpt_free(against);
+    ws_spool_close(&spool);
     return st;
 }
 

@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "cmd.h"
+#include "model_args.h"
 #include "report.h"
 #include "wsurg/compare.h"
 #include "wsurg/text.h"
@@ -90,6 +90,31 @@ static void diff_print(ws_run *run, const ws_diff *d, const size_t *worst,
                      100.0 * d->changed_share, d->relative_norm, d->cosine, d->max_abs);
 }
 
+/** Keys of @p a whose values differ in b (@p changed), or that b lacks. */
+static void keys_json(cJSON *list, const ws_ckpt *a, const ws_ckpt *b, bool changed)
+{
+    for (size_t i = 0; i < ws_ckpt_meta_count(a); i++) {
+        const char *key, *value;
+        ws_ckpt_meta_at(a, i, &key, &value);
+        const char *other = ws_ckpt_meta(b, key);
+        if (changed ? other && strcmp(other, value) != 0 : !other)
+            ws_j_str(list, NULL, key);
+    }
+}
+
+static void metadata_json(ws_run *run, const ws_ckpt *a, const ws_ckpt *b, bool wanted)
+{
+    cJSON *to = ws_run_result(run);
+    if (!wanted) {
+        ws_j_null(to, "metadata");
+        return;
+    }
+    to = ws_j_obj(to, "metadata");
+    keys_json(ws_j_arr(to, "changed"), a, b, true);
+    keys_json(ws_j_arr(to, "only_a"), a, b, false);
+    keys_json(ws_j_arr(to, "only_b"), b, a, false);
+}
+
 /** Keys whose values differ, or that one lacks; data only, never part of the answer. */
 static void metadata_print(ws_run *run, const ws_ckpt *a, const ws_ckpt *b, char side)
 {
@@ -107,14 +132,22 @@ static void metadata_print(ws_run *run, const ws_ckpt *a, const ws_ckpt *b, char
 
 static ws_status diff_run(ws_run *run, void *args)
 {
-    const struct diff_args *a = args;
+    struct diff_args *a = args;
     const ws_diff_opts o = { .tolerance = a->tol };
     ws_ckpt *ca = NULL, *cb = NULL;
     ws_diff *d = NULL;
     ws_err err = WS_ERR_INIT;
     size_t worst[WORST];
+    ws_spool spool = { 0 };
 
-    ws_status st = ws_ckpt_open(&ca, a->a, &run->warnings, &err);
+    ws_status st = ws_spool_in(run, &spool, &a->a, 1, NULL);
+    if (!st)
+        st = ws_spool_in(run, &spool, &a->b, 1, NULL);
+    if (st) {
+        ws_spool_close(&spool);
+        return st;
+    }
+    st = ws_ckpt_open(&ca, a->a, &run->warnings, &err);
     if (!st)
         st = ws_ckpt_open(&cb, a->b, &run->warnings, &err);
     if (!st)
@@ -125,6 +158,7 @@ static ws_status diff_run(ws_run *run, void *args)
         const size_t n = ws_diff_worst(d, worst, WORST);
         diff_json(run, d, worst, n);
         diff_print(run, d, worst, n);
+        metadata_json(run, ca, cb, a->metadata);
         if (a->metadata) {
             metadata_print(run, ca, cb, 'a');
             metadata_print(run, cb, ca, 'b');
@@ -134,6 +168,7 @@ static ws_status diff_run(ws_run *run, void *args)
     ws_diff_free(d);
     ws_ckpt_free(ca);
     ws_ckpt_free(cb);
+    ws_spool_close(&spool);
     return st;
 }
 

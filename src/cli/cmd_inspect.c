@@ -4,7 +4,7 @@
 #include <math.h>
 #include <stdio.h>
 
-#include "cmd.h"
+#include "model_args.h"
 #include "report.h"
 #include "wsurg/compare.h"
 #include "wsurg/text.h"
@@ -70,12 +70,13 @@ static void totals_of(const ws_ckpt *c, struct total by[WS_DT_COUNT], struct tot
     }
 }
 
-static void inspect_json(ws_run *run, const ws_ckpt *c, const ws_stats *s)
+static void inspect_json(ws_run *run, const char *path, const ws_ckpt *c,
+                         const ws_stats *s)
 {
     struct total by[WS_DT_COUNT] = { { 0 } }, all = { 0 };
     cJSON *to = ws_run_result(run), *list, *o;
     totals_of(c, by, &all);
-    ws_j_str(to, "path", ws_ckpt_path(c));
+    ws_j_str(to, "path", path);
     ws_j_str(to, "format", ws_ckpt_format(c));
     ws_j_str(to, "kind", kind_word(c));
     list = ws_j_arr(to, "files");
@@ -125,13 +126,14 @@ static void tensor_print(ws_run *run, const ws_tensor *t, const ws_tensor_stats 
     ws_run_print(run, "\n");
 }
 
-static void inspect_print(ws_run *run, const ws_ckpt *c, const ws_stats *s)
+static void inspect_print(ws_run *run, const char *path, const ws_ckpt *c,
+                          const ws_stats *s)
 {
     struct total by[WS_DT_COUNT] = { { 0 } }, all = { 0 };
     char size[24], shown[200];
     totals_of(c, by, &all);
     ws_show_bytes(all.bytes, size);
-    ws_show(ws_ckpt_path(c), shown, sizeof shown);
+    ws_show(path, shown, sizeof shown);
     ws_run_print(run, "%s: %s, %s, %zu file%s\n", shown, kind_word(c),
                  ws_ckpt_format(c), ws_ckpt_file_count(c),
                  ws_ckpt_file_count(c) == 1 ? "" : "s");
@@ -155,22 +157,30 @@ static void inspect_print(ws_run *run, const ws_ckpt *c, const ws_stats *s)
 
 static ws_status inspect_run(ws_run *run, void *args)
 {
-    const struct inspect_args *a = args;
+    struct inspect_args *a = args;
     ws_ckpt *c = NULL;
     ws_stats *s = NULL;
     ws_err err = WS_ERR_INIT;
+    ws_spool spool = { 0 };
 
-    ws_status st = ws_ckpt_open(&c, a->model, &run->warnings, &err);
+    ws_status st = ws_spool_in(run, &spool, &a->model, 1, NULL);
+    if (st) {
+        ws_spool_close(&spool);
+        return st;
+    }
+    st = ws_ckpt_open(&c, a->model, &run->warnings, &err);
     if (!st && a->stats)
         st = ws_stats_new(&s, c, &run->ctx, &err);
     if (st) {
         ws_run_fail(run, &err);
     } else {
-        inspect_json(run, c, s);
-        inspect_print(run, c, s);
+        const char *path = ws_spool_typed(&spool, a->model);
+        inspect_json(run, path, c, s);
+        inspect_print(run, path, c, s);
     }
     ws_stats_free(s);
     ws_ckpt_free(c);
+    ws_spool_close(&spool);
     return st;
 }
 

@@ -336,7 +336,7 @@ static ws_tile_job tile_job(ws_exec *x, const struct unit *u)
         .state = u->w->state,
         .slice = u->slice,
         .scanning = u->phase != APPLY,
-        .hash_inputs = x->hash && u->phase == APPLY && x->plan->req->write.provenance,
+        .hash_inputs = x->hash && u->phase == APPLY && x->plan->priv->hash_inputs,
         .read_bytes = &x->read_bytes,
         .whole_digests = u->w->whole ? x->in_slices[u->w->index] : NULL,
     };
@@ -410,7 +410,7 @@ static void close_slice(ws_exec *x, const struct unit *u, ws_scratch *s, double 
         return;
     const size_t n_in = x->plan->n_inputs;
     x->results[u->w->index].slices[u->slice] = ws_xxh_stream_end(s->hash[n_in]);
-    for (size_t k = 0; k < n_in && x->plan->req->write.provenance; k++)
+    for (size_t k = 0; k < n_in && x->plan->priv->hash_inputs; k++)
         *in_slice(x, u->w->index, k, u->slice) = ws_xxh_stream_end(s->hash[k]);
 }
 

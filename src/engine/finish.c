@@ -16,6 +16,7 @@
 #include "engine/parts.h"
 #include "hf/companions.h"
 #include "hf/shards.h"
+#include "hf/taskvec_source.h"
 #include "wsurg/text.h"
 #include "wsurg/wsurg.h"
 
@@ -105,23 +106,50 @@ static ws_status input_digest(const ws_finish *f, size_t k, char out[33], ws_err
     return st;
 }
 
-/** Digests of the output and of all inputs. Inputs only when provenance is wanted. */
+/** Task vectors were put on the base before it was read: it must be theirs. */
+static ws_status check_bases(const ws_finish *f, const ws_digests *d, ws_err *err)
+{
+    const ws_plan *plan = f->plan;
+    char base[48];
+    snprintf(base, sizeof base, "xxh3-128:%s", d->inputs[0]);
+    for (size_t k = 1; k < plan->n_inputs; k++) {
+        const ws_ckpt *c = plan->inputs[k].ckpt;
+        const char *other =
+            ws_taskvec_is_source(c) ? ws_taskvec_other_base(c, base) : NULL;
+        if (other == NULL)
+            continue;
+        ws_fail(err, WS_E_ANCESTRY,
+                "the task vector was made from another base than '%s': contents %s, "
+                "not %s",
+                plan->inputs[0].path, other, base);
+        ws_err_at(err, plan->inputs[k].path, NULL, -1);
+        ws_err_hint(err, "wsurg taskvec apply --force-base makes a model of it");
+        return WS_E_ANCESTRY;
+    }
+    return WS_OK;
+}
+
+/** Digests of the output and of all inputs. Inputs only when they were hashed. */
 static ws_status make_digests(const ws_finish *f, ws_digests *d, ws_err *err)
 {
     const ws_plan *plan = f->plan;
     struct list l;
     ws_status st = WS_OK;
     *d = (ws_digests){ .inputs = ws_plan_alloc(f->plan, plan->n_inputs + 1, 33) };
-    if (d->inputs == NULL || !list_new(&l, plan->n_tensors))
+    if (d->inputs == NULL)
         return ws_fail(err, WS_E_MEMORY, "no memory for digests");
+    if (!list_new(&l, plan->n_tensors)) {
+        list_free(&l);
+        return ws_fail(err, WS_E_MEMORY, "no memory for digests");
+    }
     for (size_t i = 0; i < plan->n_tensors; i++)
         list_add(&l, plan->tensors[i].t.name, f->results[i].out);
     ws_xxh128_hex(ws_model_digest(l.names, l.digests, l.n, l.idx), d->content);
     list_free(&l);
-    for (size_t k = 0; plan->req->write.provenance && st == WS_OK && k < plan->n_inputs;
+    for (size_t k = 0; plan->priv->hash_inputs && st == WS_OK && k < plan->n_inputs;
          k++)
         st = input_digest(f, k, d->inputs[k], err);
-    return st;
+    return st == WS_OK ? check_bases(f, d, err) : st;
 }
 
 /** Put the digests in the place of their placeholders. */

@@ -1,5 +1,9 @@
 /*
  * gates.c - what must hold of a model before it may pass
+ *
+ * A gate that compares cannot pass a tensor that it cannot judge: one that only one
+ * model has, of another shape, changed to or from NaN, or of integers that changed,
+ * counts as infinitely far away (and, for the cosine, as orthogonal).
  */
 #include "wsurg/gates.h"
 
@@ -21,6 +25,7 @@ static ws_gate *gate_new(ws_gates *g, const char *name, double limit)
 static void offend(ws_gate *g, const char *tensor, double value, double sign)
 {
     size_t i = g->n_worst;
+    g->passed = false;
     if (i < WS_GATE_WORST)
         g->n_worst++;
     while (i > 0 && sign * value > sign * g->worst[i - 1].value) {
@@ -37,7 +42,6 @@ static void offend(ws_gate *g, const char *tensor, double value, double sign)
 /** One more tensor that fails a counting gate. */
 static void count(ws_gate *g, const char *tensor, double value)
 {
-    g->passed = false;
     g->value += 1.0;
     offend(g, tensor, value, 1.0);
 }
@@ -61,31 +65,25 @@ static void gate_same(ws_gates *g, const ws_diff *d)
             count(gate, d->tensors[i].name, 1.0);
 }
 
-/** Tensors that @p p hits (or, inverted, does not) must be byte-equal. */
-static void gate_frozen(ws_gates *g, const char *name, const ws_diff *d,
-                        const ws_pattern_set *p, bool inverted)
+/** Whether a tensor differs in a way that its figures do not show. */
+static bool beyond_judging(const ws_tensor_diff *t)
 {
-    ws_gate *gate = gate_new(g, name, 0.0);
-    for (size_t i = 0; i < d->n; i++) {
-        const ws_tensor_diff *t = &d->tensors[i];
-        if (t->state == WS_DIFF_EQUAL || ws_pattern_match(p, t->name) == inverted)
-            continue;
-        count(gate, t->name, (double)t->changed);
-    }
+    return t->state >= WS_DIFF_SHAPE || t->broken > 0 ||
+           (isnan(t->max_abs) && t->state != WS_DIFF_EQUAL);
 }
 
 static void gate_delta(ws_gates *g, const ws_diff *d, double limit)
 {
     ws_gate *gate = gate_new(g, "max-rel-delta", limit);
     for (size_t i = 0; i < d->n; i++) {
-        const double v = d->tensors[i].relative_norm;
-        if (isnan(v))
+        const ws_tensor_diff *t = &d->tensors[i];
+        const double v = beyond_judging(t) ? HUGE_VAL : t->relative_norm;
+        if (isnan(v)) // equal, of no numbers
             continue;
         gate->value = v > gate->value ? v : gate->value;
         if (v > limit)
-            offend(gate, d->tensors[i].name, v, 1.0);
+            offend(gate, t->name, v, 1.0);
     }
-    gate->passed = gate->value <= limit;
 }
 
 static void gate_cosine(ws_gates *g, const ws_diff *d, double limit)
@@ -93,57 +91,114 @@ static void gate_cosine(ws_gates *g, const ws_diff *d, double limit)
     ws_gate *gate = gate_new(g, "min-cosine", limit);
     gate->value = 1.0;
     for (size_t i = 0; i < d->n; i++) {
-        const double v = d->tensors[i].cosine;
+        const ws_tensor_diff *t = &d->tensors[i];
+        double v = t->cosine;
+        if (beyond_judging(t) || (isnan(v) && t->state != WS_DIFF_EQUAL))
+            v = 0.0;
         if (isnan(v))
             continue;
         gate->value = v < gate->value ? v : gate->value;
         if (v < limit)
-            offend(gate, d->tensors[i].name, v, -1.0);
+            offend(gate, t->name, v, -1.0);
     }
-    gate->passed = gate->value >= limit;
+}
+
+/* ---- patterns ---- */
+
+/** Which tensors must be byte-equal. */
+struct bound {
+    ws_pattern_set *frozen, *only; // NULL: no such gate
+};
+
+/** Whether a gate binds @p name: frozen does what it hits, only what it does not. A
+ * pattern without an answer has been refused before. */
+static bool binds(const ws_pattern_set *p, bool inverted, const char *name)
+{
+    bool hit = false;
+    return p != NULL && ws_pattern_match(p, name, &hit, NULL) == WS_OK &&
+           hit != inverted;
+}
+
+static bool wanted(void *arg, const char *name)
+{
+    const struct bound *b = arg;
+    return binds(b->frozen, false, name) || binds(b->only, true, name);
+}
+
+static void gate_bytes(ws_gates *g, const char *name, const ws_diff *d,
+                       const ws_pattern_set *p, bool inverted)
+{
+    ws_gate *gate = gate_new(g, name, 0.0);
+    for (size_t i = 0; i < d->n; i++) {
+        const ws_tensor_diff *t = &d->tensors[i];
+        if (t->state != WS_DIFF_EQUAL && binds(p, inverted, t->name))
+            count(gate, t->name, (double)t->changed);
+    }
+}
+
+/** Try a pattern on all names of @p c; *hit when it is found in one. */
+static ws_status try_names(const ws_pattern_set *p, const ws_ckpt *c, bool *hit,
+                           ws_err *err)
+{
+    for (size_t i = 0; i < ws_ckpt_count(c); i++) {
+        bool found = false;
+        const ws_status st =
+            ws_pattern_match(p, ws_ckpt_tensor(c, i)->name, &found, err);
+        if (st != WS_OK)
+            return st;
+        *hit |= found;
+    }
+    return WS_OK;
 }
 
 /** Compile a pattern; it must hit a tensor of either model. */
 static ws_status compile(ws_pattern_set **p, const char *option, const char *text,
-                         const ws_diff *d, ws_err *err)
+                         const ws_ckpt *a, const ws_ckpt *b, ws_err *err)
 {
+    bool hit = false;
+    if (text == NULL)
+        return WS_OK;
     ws_status st = ws_pattern_new(p, text, err);
-    for (size_t i = 0; st == WS_OK && i < d->n; i++)
-        if (ws_pattern_match(*p, d->tensors[i].name))
-            return WS_OK;
-    if (st == WS_OK) {
+    if (st == WS_OK)
+        st = try_names(*p, a, &hit, err);
+    if (st == WS_OK)
+        st = try_names(*p, b, &hit, err);
+    if (st == WS_OK && !hit) {
         st = ws_fail(err, WS_E_USAGE, "%s '%s' hits no tensor", option, text);
         ws_err_hint(err, "'wsurg inspect MODEL --tensors' lists the names");
     }
     return st;
 }
 
-/** The gates that compare. */
+/* ---- all ---- */
+
+/** The gates that compare; only what they need is read. */
 static ws_status compare_gates(ws_gates *g, const ws_ckpt *c, const ws_ckpt *against,
                                const ws_gates_opts *o, const ws_ctx *ctx, ws_err *err)
 {
+    const bool figures = !isnan(o->max_rel_delta) || !isnan(o->min_cosine);
+    struct bound bound = { NULL, NULL };
+    const ws_diff_opts diff = { .wanted = figures ? NULL : wanted, .arg = &bound };
     ws_diff *d = NULL;
-    ws_pattern_set *frozen = NULL, *only = NULL;
-    // figures are relative to what is compared with
-    ws_status st = ws_diff_new(&d, against, c, NULL, ctx, err);
-    if (st == WS_OK && o->frozen != NULL)
-        st = compile(&frozen, "--frozen", o->frozen, d, err);
-    if (st == WS_OK && o->only != NULL)
-        st = compile(&only, "--only", o->only, d, err);
+    ws_status st = compile(&bound.frozen, "--frozen", o->frozen, against, c, err);
+    if (st == WS_OK)
+        st = compile(&bound.only, "--only", o->only, against, c, err);
+    if (st == WS_OK) // figures are relative to what is compared with
+        st = ws_diff_new(&d, against, c, &diff, ctx, err);
     if (st == WS_OK) {
         if (o->same)
             gate_same(g, d);
-        if (frozen != NULL)
-            gate_frozen(g, "frozen", d, frozen, false);
-        if (only != NULL)
-            gate_frozen(g, "only", d, only, true);
+        if (bound.frozen != NULL)
+            gate_bytes(g, "frozen", d, bound.frozen, false);
+        if (bound.only != NULL)
+            gate_bytes(g, "only", d, bound.only, true);
         if (!isnan(o->max_rel_delta))
             gate_delta(g, d, o->max_rel_delta);
         if (!isnan(o->min_cosine))
             gate_cosine(g, d, o->min_cosine);
     }
-    ws_pattern_free(frozen);
-    ws_pattern_free(only);
+    ws_pattern_free(bound.frozen);
+    ws_pattern_free(bound.only);
     ws_diff_free(d);
     return st;
 }

@@ -63,12 +63,19 @@ static const ws_method *find_method(const ws_merge_req *req, ws_diag *errors)
 ws_status ws_plan_new(ws_plan **out, const ws_merge_req *req, const ws_ctx *ctx,
                       ws_diag *errors)
 {
+    return ws_plan_build(out, req, NULL, ctx, errors);
+}
+
+ws_status ws_plan_build(ws_plan **out, const ws_merge_req *req,
+                        const ws_plan_given *given, const ws_ctx *ctx, ws_diag *errors)
+{
     const size_t before = errors->n;
     ws_plan *plan = ws_calloc(1, sizeof *plan);
     struct ws_plan_priv *priv = ws_calloc(1, sizeof *priv);
     if (plan == NULL || priv == NULL) {
         ws_free(plan);
         ws_free(priv);
+        ws_plan_given_free(given);
         ws_diag_report(errors, WS_E_MEMORY, NULL, "no memory for the plan");
         return WS_E_MEMORY;
     }
@@ -76,18 +83,24 @@ ws_status ws_plan_new(ws_plan **out, const ws_merge_req *req, const ws_ctx *ctx,
     priv->req = *req;
     priv->ctx = ctx;
     priv->errors = errors;
+    priv->given = given;
+    priv->hash_inputs = req->write.provenance;
     plan->req = &priv->req;
     plan->lines_alpha = plan->lines_beta = NAN;
     plan->method = find_method(req, errors);
     // each step needs the ones before; those that do not are run to gather more
     // mistakes
-    ws_plan_open_inputs(plan);
+    if (given != NULL)
+        ws_plan_take_inputs(plan);
+    else
+        ws_plan_open_inputs(plan);
     if (plan->method != NULL && plan->n_inputs > 0)
         ws_plan_params(plan);
     if (plan->method != NULL)
         ws_plan_lines_parse(plan);
-    static void (*const steps[])(ws_plan *) = { ws_plan_match, ws_plan_layers,
-                                                ws_plan_layout, ws_plan_price };
+    static void (*const steps[])(
+        ws_plan *) = { ws_plan_match,  ws_plan_take_dtypes, ws_plan_layers,
+                       ws_plan_layout, ws_plan_take_header, ws_plan_price };
     for (size_t i = 0; i < sizeof steps / sizeof *steps && errors->n == before; i++)
         steps[i](plan);
     if (errors->n > before) {
@@ -95,6 +108,7 @@ ws_status ws_plan_new(ws_plan **out, const ws_merge_req *req, const ws_ctx *ctx,
         ws_plan_free(plan);
         return st;
     }
+    priv->given = NULL;
     *out = plan;
     return WS_OK;
 }

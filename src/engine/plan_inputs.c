@@ -6,6 +6,7 @@
 
 #include "base/json.h"
 #include "engine/plan_internal.h"
+#include "hf/taskvec_source.h"
 #include "wsurg/text.h"
 
 /** Whether two paths lead to the same file or directory. */
@@ -32,6 +33,28 @@ static void add_input(ws_plan *plan, const char *path)
     plan->n_inputs++;
 }
 
+/** Task vectors among the models become the models that they make of the base. Whether
+ * it is their base shows when it has been read. */
+static void put_on_base(ws_plan *plan)
+{
+    struct ws_plan_priv *priv = plan->priv;
+    for (size_t i = 1; plan->has_base && i < plan->n_inputs; i++) {
+        ws_plan_input *in = &plan->inputs[i];
+        ws_ckpt *model = NULL;
+        ws_err err = WS_ERR_INIT;
+        if (ws_ckpt_kind_of(in->ckpt) != WS_KIND_TASKVEC)
+            continue;
+        if (ws_taskvec_open(&model, in->path, plan->inputs[0].ckpt, NULL, &err) !=
+            WS_OK) {
+            ws_diag_add(priv->errors, &err);
+            continue;
+        }
+        ws_ckpt_free(in->ckpt);
+        in->ckpt = model;
+        priv->hash_inputs = true;
+    }
+}
+
 /** Give each input a label of its own: equal stems are numbered. */
 static void make_labels(ws_plan *plan)
 {
@@ -48,19 +71,23 @@ static void make_labels(ws_plan *plan)
     }
 }
 
-/** Only models can be merged. */
+/** Only models can be merged, and task vectors onto their base. */
 static void check_kinds(ws_plan *plan)
 {
     static const char *const word[] = { "model", "task vector", "covariance", "mask",
                                         "adapter" };
     for (size_t i = 0; i < plan->n_inputs; i++) {
         const ws_ckpt_kind kind = ws_ckpt_kind_of(plan->inputs[i].ckpt);
-        if (kind == WS_KIND_MODEL)
+        if (kind == WS_KIND_MODEL ||
+            (kind == WS_KIND_TASKVEC && i > 0 && plan->has_base))
             continue;
         ws_err *e = ws_diag_report(plan->priv->errors, WS_E_USAGE, NULL,
                                    "a %s cannot stand for a model here", word[kind]);
         if (e != NULL)
             ws_err_at(e, plan->inputs[i].path, NULL, -1);
+        if (kind == WS_KIND_TASKVEC)
+            ws_err_hint(e, plan->has_base ? "name the model it belongs to: --base MODEL"
+                                          : "wsurg taskvec apply makes a model of it");
     }
 }
 
@@ -181,13 +208,15 @@ void ws_plan_open_inputs(ws_plan *plan)
     plan->has_base = plan->method->base == WS_BASE_REQUIRED;
     plan->base_implied = plan->has_base && req->base == NULL;
     plan->n_models = plan->n_inputs - (plan->has_base ? 1 : 0);
+    check_kinds(plan);
+    if (priv->errors->n == errors_before)
+        put_on_base(plan);
     make_labels(plan);
     check_count(plan);
     if (req->base != NULL && !plan->has_base && priv->errors->n == errors_before)
         ws_diag_report(priv->ctx == NULL ? NULL : priv->ctx->warnings, WS_OK, "note",
                        "method '%s' has no base: '%s' is its first model",
                        plan->method->name, req->base);
-    check_kinds(plan);
     if (plan->base_implied && plan->n_models > 0 && priv->errors->n == errors_before) {
         check_ancestry(plan);
         warn_implied(plan);

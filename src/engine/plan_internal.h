@@ -5,6 +5,7 @@
 #ifndef WS_ENGINE_PLAN_INTERNAL_H
 #define WS_ENGINE_PLAN_INTERNAL_H
 
+#include "ckpt/st_write.h"
 #include "wsurg/alloc.h"
 #include "wsurg/digest.h"
 #include "wsurg/merge.h"
@@ -25,13 +26,44 @@ typedef struct ws_exec_config {
     uint64_t thread_bytes, tensor_bytes, fixed_bytes; /**< what the parts take */
 } ws_exec_config;
 
+/**
+ * Inputs that are open already, and what they need beside a request: for operations
+ * that are no merge of files as they are typed.
+ */
+typedef struct ws_plan_given {
+    ws_ckpt *const *inputs; /**< (n) base first if the method has one; the plan's from
+                               now on, also when it is not made */
+    size_t n;
+    const char *recipe; /**< for wsurg.recipe; NULL: of the request */
+    const char
+        *provenance; /**< for wsurg.inputs, digests filled in; NULL: of the inputs */
+    const char *const
+        *paths; /**< (n_paths) other inputs, which the output must not be */
+    size_t n_paths;
+    const ws_meta *meta; /**< (n_meta) written also without provenance */
+    size_t n_meta;
+    /** The dtype that @p t, of the first input, is written in when it is kept; NULL:
+     * its own. */
+    ws_dtype (*dtype)(void *arg, const ws_tensor *t);
+    void *arg;
+    const void
+        *header; /**< (header_len) for the one file in place of the usual one, from
+                           the length word to the padding; NULL: none */
+    uint64_t header_len;
+} ws_plan_given;
+
 struct ws_plan_priv {
     ws_arena arena;
+    const ws_plan_given
+        *given;         /**< while building; NULL when inputs are opened by path */
+    const char **paths; /**< (n_paths) of inputs beside plan->inputs */
+    size_t n_paths;
     ws_merge_req req; /**< own copy; strings borrowed */
     const ws_ctx *ctx;
     ws_diag *errors;
     ws_patch *patches;
     size_t n_patches;
+    bool hash_inputs;       /**< take the inputs' digests while reading them */
     const char *recipe;     /**< canonical JSON: wsurg.recipe */
     const char *inputs;     /**< JSON with placeholders: wsurg.inputs */
     bool tie_cleared;       /**< a tied head is written as a tensor of its own */
@@ -48,8 +80,21 @@ void *ws_plan_alloc(ws_plan *plan, size_t n, size_t size);
 const char *ws_plan_format(ws_plan *plan, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 
+/** As ws_plan_new(), from inputs that are open already; the paths of the request are
+ * not looked at. @p given NULL: as ws_plan_new(). */
+ws_status ws_plan_build(ws_plan **out, const ws_merge_req *req,
+                        const ws_plan_given *given, const ws_ctx *ctx, ws_diag *errors);
+
 /** plan_inputs.c: open the inputs, settle which is the base, give labels. */
 void ws_plan_open_inputs(ws_plan *plan);
+
+/** plan_given.c: the same from plan->priv->given; then, where it says so, other dtypes
+ * after matching and another header after the layout. */
+void ws_plan_take_inputs(ws_plan *plan);
+void ws_plan_take_dtypes(ws_plan *plan);
+void ws_plan_take_header(ws_plan *plan);
+/** Free the inputs of @p given, which may be NULL. */
+void ws_plan_given_free(const ws_plan_given *given);
 
 /** plan_params.c: resolve --set into plan->values. */
 void ws_plan_params(ws_plan *plan);

@@ -188,10 +188,14 @@ static size_t make_metadata(ws_plan *plan, ws_meta **out)
     const ws_ckpt *base = plan->inputs[0].ckpt;
     const ws_write_opts *w = &plan->req->write;
     const size_t foreign = w->keep_metadata ? ws_ckpt_meta_count(base) : 0;
-    ws_meta *meta = ws_plan_alloc(plan, foreign + 6, sizeof *meta);
+    const ws_plan_given *given = plan->priv->given;
+    const size_t extra = given != NULL ? given->n_meta : 0;
+    ws_meta *meta = ws_plan_alloc(plan, foreign + extra + 6, sizeof *meta);
     if (meta == NULL)
         return 0;
     size_t n = 0;
+    for (size_t i = 0; i < extra; i++)
+        meta[n++] = given->meta[i];
     for (size_t i = 0; i < foreign; i++) {
         ws_meta m;
         ws_ckpt_meta_at(base, i, &m.key, &m.value);
@@ -332,8 +336,13 @@ void ws_plan_layout(ws_plan *plan)
     if (plan->files == NULL)
         return;
     qsort(plan->tensors, plan->n_tensors, sizeof *plan->tensors, by_file_and_order);
-    plan->priv->recipe = make_recipe(plan);
-    plan->priv->inputs = make_inputs(plan);
+    const ws_plan_given *given = plan->priv->given;
+    const bool own = given != NULL && given->recipe != NULL;
+    plan->priv->recipe =
+        own ? ws_arena_strdup(&plan->priv->arena, given->recipe) : make_recipe(plan);
+    plan->priv->inputs = given != NULL && given->provenance != NULL
+                             ? ws_arena_strdup(&plan->priv->arena, given->provenance)
+                             : make_inputs(plan);
     if (plan->priv->recipe == NULL || plan->priv->inputs == NULL) {
         ws_diag_report(plan->priv->errors, WS_E_MEMORY, NULL, "no memory for the plan");
         return;

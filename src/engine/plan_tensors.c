@@ -354,7 +354,8 @@ void ws_plan_match(ws_plan *plan)
 {
     size_t most = 0;
     for (size_t k = 0; k < plan->n_inputs; k++) {
-        check_scaled_f8(plan, k);
+        if (plan->priv->given == NULL)
+            check_scaled_f8(plan, k);
         most += ws_ckpt_count(plan->inputs[k].ckpt);
     }
     struct column col = { .t = ws_plan_alloc(plan, plan->n_inputs + 1, sizeof *col.t) };

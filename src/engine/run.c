@@ -127,11 +127,15 @@ static ws_status open_stage(struct run *run, ws_err *err)
 {
     ws_plan *plan = run->plan;
     const ws_write_opts *w = &plan->req->write;
-    const char **inputs = ws_plan_alloc(plan, plan->n_inputs + 1, sizeof *inputs);
+    const size_t n_paths = plan->priv->n_paths;
+    const char **inputs =
+        ws_plan_alloc(plan, plan->n_inputs + n_paths + 1, sizeof *inputs);
     if (inputs == NULL)
         return ws_fail(err, WS_E_MEMORY, "no memory for the run");
     for (size_t k = 0; k < plan->n_inputs; k++)
         inputs[k] = plan->inputs[k].path;
+    for (size_t k = 0; k < n_paths; k++)
+        inputs[plan->n_inputs + k] = plan->priv->paths[k];
     run->target = plan->out;
     if (strcmp(plan->out, "-") == 0)
         run->target =
@@ -150,7 +154,7 @@ static ws_status open_stage(struct run *run, ws_err *err)
         .resume = w->resume,
         .key = plan->key,
         .inputs = inputs,
-        .n_inputs = plan->n_inputs,
+        .n_inputs = plan->n_inputs + n_paths,
     };
     st = ws_stage_open(&run->stage, &o, run->ctx == NULL ? NULL : run->ctx->warnings,
                        err);

@@ -14,3 +14,5 @@ wsurg check b.st --frozen x; echo $?
 printf '# names\n^x\n' >names
 wsurg check b.st --against a.st --frozen @names --json >c.json; echo $?
 jsoncheck "$SCHEMA" c.json
+wsurg check - --against a.st --max-rel-delta 9 <b.st; echo $?
+wsurg check bad.st --against a.st --max-rel-delta 1e30 --json | sed 's/.*"result"/"result"/; s/,"run".*//'

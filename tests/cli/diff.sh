@@ -9,3 +9,8 @@ wsurg diff a.st c.st; echo $?
 wsurg diff a.st b.st --json >d.json; echo $?
 jsoncheck "$SCHEMA" d.json
 wsurg diff a.st nowhere.st; echo $?
+mkmodel m.st x:F32:2x3:iota y:F32:4:1 n:I32:2:7 --meta a=1 --meta b=2
+mkmodel o.st x:F32:2x3:iota y:F32:4:1 n:I32:2:7 --meta b=3 --meta c=4
+wsurg diff m.st o.st --metadata; echo $?
+wsurg diff m.st - --metadata --json <o.st | sed 's/.*"metadata"/"metadata"/; s/,"run".*//'
+wsurg diff - - <o.st; echo $?

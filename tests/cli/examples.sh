@@ -8,6 +8,9 @@ mkmodel tuned/ --llama 3,16,32 --dtype BF16 --update 1,0.05
 mkmodel other/ --llama 3,16,32 --dtype BF16 --update 2,0.05
 wsurg merge a.st b.st --method linear -qq -o merged.safetensors
 wsurg merge base tuned --method linear -qq -o merged
+wsurg taskvec extract base tuned -qq -o t.st
+wsurg taskvec extract a.st b.st -qq -o u.st
+wsurg taskvec extract a.st c.st -qq -o v.st
 cd ..
 wsurg gen examples | while read -r line; do
     cp -r room try

@@ -6,3 +6,4 @@ wsurg inspect a.st --tensors
 wsurg inspect a.st --stats
 wsurg inspect bad.st --stats
 wsurg inspect a.st --json --tensors | sed 's/.*"tensors"/"tensors"/; s/,"run".*//'
+wsurg inspect - <a.st

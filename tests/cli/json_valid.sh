@@ -40,6 +40,15 @@ ok wsurg inspect base --tensors
 ok wsurg inspect a.st --stats
 ok wsurg check a.st --against b.st
 ok wsurg check a.st --against b.st --max-rel-delta 0.00001
+ok wsurg taskvec extract a.st b.st -o t.st
+ok wsurg taskvec extract a.st c.st -o u.st --method ties
+ok wsurg taskvec extract a.st b.st -o t.st
+ok wsurg taskvec apply a.st t.st u.st --scale 0.5 -o v.st
+ok wsurg taskvec apply c.st t.st
+ok wsurg taskvec combine t.st u.st --weights 1,-1
+ok wsurg taskvec combine t.st u.st --weights 1
+ok wsurg taskvec stats t.st u.st --spectrum --tensors
+ok wsurg taskvec stats a.st
 for command in $(wsurg gen commands | grep -v ' '); do
     ok wsurg $command --help
 done >help.txt

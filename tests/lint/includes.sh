@@ -15,12 +15,13 @@ declare -A RANK=([base]=0 [dtype]=1 [ckpt]=2 [linalg]=2 [hf]=3 [engine]=4 [model
 declare -A HOME_OF=([export]=base [err]=base [alloc]=base [text]=base [ctx]=base
     [random]=base [xxh]=base [dtype]=dtype [ckpt]=ckpt [digest]=ckpt [manifest]=ckpt [method]=engine
     [merge]=engine [compare]=engine [gates]=engine [pattern]=hf [linalg]=linalg [wsurg]=engine
-    [model]=model [eval]=model [generate]=model)
+    [taskvec]=surgery [model]=model [eval]=model [generate]=model
+    [tokenizer]=model)
 
 # Where another project's header may be included, as an extended regular expression.
 declare -A GUEST=([cblas.h]='src/linalg/' [lapacke.h]='src/linalg/'
     [openblas_config.h]='src/linalg/' [cjson/cJSON.h]='src/base/json|src/(ckpt|hf|cli)/'
-    [openssl/evp.h]='src/(base|ckpt)/' [xxhash.h]='src/(base|ckpt)/' [pcre2.h]='src/(base|engine|hf)/'
+    [openssl/evp.h]='src/(base|ckpt)/' [xxhash.h]='src/(base|ckpt)/' [pcre2.h]='src/(base|engine|hf|model)/'
     [zlib.h]='src/ckpt/' [yaml.h]='src/engine/' [utf8proc.h]='src/model/'
     [cmocka.h]='tests/')
 

@@ -583,7 +583,7 @@ static void ramp_close(void *self)
     ((struct ramp *)self)->closed++;
 }
 
-static const ws_ckpt_ops ramp_ops = { ramp_read, ramp_close };
+static const ws_ckpt_ops ramp_ops = { .read = ramp_read, .close = ramp_close };
 
 static void builder_serves_computed_tensors(void **state)
 {
