@@ -26,6 +26,7 @@ inc:lapacke.h     liblapacke-dev
 lib:libcjson      libcjson-dev
 lib:libxxhash     libxxhash-dev
 lib:libpcre2-8    libpcre2-dev
+lib:libutf8proc   libutf8proc-dev
 lib:libcrypto     libssl-dev
 lib:cmocka        libcmocka-dev
 '

@@ -113,5 +113,29 @@ if [ "$status" -ne 0 ] || [ ! -f "$tally" ]; then
     echo "not ok interop.py: ended with status $status"
     failed=$((failed + 1))
 fi
+count() { passed=$((passed + ${1:-0})) failed=$((failed + ${2:-0})) skipped=$((skipped + ${3:-0})); }
+p=0 f=0 s=0
 [ ! -f "$tally" ] || read -r p f s <"$tally"
-finish $((passed + ${p:-0})) $((failed + ${f:-0})) $((skipped + ${s:-0}))
+count "$p" "$f" "$s"
+
+# also VENV SCRIPT ARGUMENT...: a script with its own closing line, in that environment
+also() {
+    local python=$venvs/$1/bin/python script=$2 log=$work/${2%.py}.log numbers status
+    shift 2
+    [ -f "${python%/bin/python}/stamp" ] || return 0 # its failure or skip is counted above
+    PYTHONDONTWRITEBYTECODE=1 "$python" "$here/$script" "$@" 2>&1 | tee "$log"
+    status=${PIPESTATUS[0]}
+    numbers=$(sed -nE 's/^([0-9]+) passed, ([0-9]+) failed, ([0-9]+) skipped$/\1 \2 \3/p' "$log" | tail -n 1)
+    if [ -z "$numbers" ] || { [ "$status" -ne 0 ] && [[ $numbers =~ ^[0-9]+\ 0\  ]]; }; then
+        echo "not ok $script: ended with status $status"
+        failed=$((failed + 1))
+    fi
+    # shellcheck disable=SC2086 # three numbers
+    count $numbers
+}
+
+if [ -z "$oracle" ]; then
+    also mergekit-0.1.5 tokenizer_checks.py --library "$(dirname "$wsurg")/src/libwsurg.so" \
+        --megabytes "${INTEROP_MEGABYTES:-0.5}" "$root/examples/models/base/tokenizer.json"
+fi
+finish "$passed" "$failed" "$skipped"
