@@ -15,6 +15,30 @@
 #include "model/desc.h"
 #include "model/real.h"
 
+/**
+ * What lies over a weight: the weight that the layers see is
+ *
+ *   W = W0 + sum_k lambda_k tau_k + B diag(gain) A
+ *
+ * expanded panel by panel, so that no W ever exists whole. One overlay belongs to one
+ * stored tensor (a fused q, k, v is one). All pointers are the caller's. Gradients are
+ * added to, where they are wanted.
+ */
+typedef struct ws_overlay {
+    int64_t n;                 /**< task vectors */
+    const void *const *tau;    /**< (n) each as the tensor is stored: shape, layout */
+    const ws_dtype *tau_dtype; /**< (n) */
+    const ws_real *lambda;     /**< (n) */
+    int64_t rank;              /**< of the low-rank term, linears only; 0: none */
+    const ws_real *A;          /**< (rank, in) */
+    const ws_real *B;          /**< (out, rank) */
+    const ws_real *gain;       /**< (rank): scale of an adapter, or lambda of each of
+                                  several stacked ones */
+    ws_real *dA, *dB;          /**< or NULL: not wanted */
+    ws_real *dgain; /**< (rank) or NULL; dlambda of stacked adapters is its sum
+                                  over their ranks */
+} ws_overlay;
+
 /** A matrix (rows, cols) = (out, in) of a checkpoint, as stored, or a view into one; a
  * vector has one row. data is NULL where the model has none. */
 typedef struct ws_weight {
@@ -22,8 +46,12 @@ typedef struct ws_weight {
     ws_dtype dtype;
     const unsigned char *data; /**< first element of the view */
     int64_t rows, cols;
-    int64_t ld;      /**< elements between stored rows */
-    bool transposed; /**< stored as (in, out): Conv1D */
+    int64_t ld;             /**< elements between stored rows */
+    bool transposed;        /**< stored as (in, out): Conv1D */
+    size_t part;            /**< index of the tensor, see train_step.h */
+    int64_t offset;         /**< of the view's first element in the tensor */
+    int64_t from;           /**< first output of the view among the tensor's */
+    const ws_overlay *over; /**< or NULL */
 } ws_weight;
 
 /** The (cols) numbers of a vector: where they lie, or expanded into @p scratch (cols).
