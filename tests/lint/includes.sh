@@ -16,7 +16,7 @@ declare -A HOME_OF=([export]=base [err]=base [alloc]=base [text]=base [ctx]=base
     [random]=base [xxh]=base [dtype]=dtype [ckpt]=ckpt [digest]=ckpt [manifest]=ckpt [method]=engine
     [merge]=engine [compare]=engine [gates]=engine [pattern]=hf [linalg]=linalg [wsurg]=engine
     [taskvec]=surgery [model]=model [eval]=model [generate]=model
-    [tokenizer]=model [chat]=train [data]=train)
+    [tokenizer]=model [chat]=train [data]=train [train]=train)
 
 # Where another project's header may be included, as an extended regular expression.
 declare -A GUEST=([cblas.h]='src/linalg/' [lapacke.h]='src/linalg/'
