@@ -90,7 +90,7 @@ static size_t carry_bytes(const ws_plan *plan)
 uint64_t ws_exec_thread_bytes(const ws_plan *plan, size_t tile)
 {
     uint64_t most = 0;
-    for (size_t i = 0; i < plan->n_tensors; i++) {
+    for (size_t i = plan->priv->first_tensor; i < plan->priv->end_tensor; i++) {
         ws_tile_layout l;
         if (!ws_tile_layout_make(plan, &plan->tensors[i], tile, &l))
             return UINT64_MAX / 128;
@@ -130,7 +130,7 @@ static size_t state_bytes(const ws_plan *plan, const ws_plan_tensor *pt)
 uint64_t ws_exec_tensor_bytes(const ws_plan *plan, int threads)
 {
     uint64_t most = 0;
-    for (size_t i = 0; i < plan->n_tensors; i++) {
+    for (size_t i = plan->priv->first_tensor; i < plan->priv->end_tensor; i++) {
         const ws_plan_tensor *pt = &plan->tensors[i];
         const uint64_t n =
             state_bytes(plan, pt) +

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/json.h"
 #include "base/os.h"
@@ -40,14 +41,26 @@ static unsigned part_of(const ws_plan *plan, size_t file, unsigned parts)
 void ws_part_files(const ws_plan *plan, unsigned part, unsigned parts, size_t *first,
                    size_t *n)
 {
-    *first = *n = 0;
-    for (size_t f = 0; f < plan->n_files; f++) {
+    *first = 0;
+    *n = parts == 0 ? plan->n_files : 0;
+    for (size_t f = 0; parts != 0 && f < plan->n_files; f++) {
         if (part_of(plan, f, parts) != part - 1)
             continue;
         if (*n == 0)
             *first = f;
         ++*n;
     }
+}
+
+void ws_part_tensors(const ws_plan *plan, size_t *first, size_t *n)
+{
+    const ws_write_opts *w = &plan->req->write;
+    size_t first_file, n_files;
+    ws_part_files(plan, w->part, w->parts, &first_file, &n_files);
+    *first = n_files == 0 ? 0 : plan->files[first_file].first;
+    *n = 0;
+    for (size_t f = first_file; f < first_file + n_files; f++)
+        *n += plan->files[f].n;
 }
 
 ws_status ws_part_put(const ws_finish *f, ws_err *err)
@@ -84,8 +97,37 @@ ws_status ws_part_put(const ws_finish *f, ws_err *err)
 
 /* ---- join ---- */
 
-/** Number of parts that lie beside the target, from the name of the first. */
-static unsigned count_parts(const ws_plan *plan)
+/** How many of the parts are there, and the first that is not (0: all are). */
+static unsigned count_present(ws_plan *plan, unsigned parts, unsigned *missing)
+{
+    unsigned n = 0;
+    *missing = 0;
+    for (unsigned p = 1; p <= parts; p++) {
+        const char *dir = ws_part_target(plan, p, parts);
+        struct stat sb;
+        if (dir != NULL && stat(dir, &sb) == 0)
+            n++;
+        else if (*missing == 0)
+            *missing = p;
+    }
+    return n;
+}
+
+/** N of "I-of-N"; 0 when the text is none of them. */
+static unsigned part_count(const char *text)
+{
+    char part[16];
+    uint64_t i, n;
+    const char *of = strstr(text, "-of-");
+    snprintf(part, sizeof part, "%.*s", of == NULL ? 0 : (int)(of - text), text);
+    if (of == NULL || !ws_parse_u64(part, &i) || !ws_parse_u64(of + 4, &n) || i < 1 ||
+        i > n || n > 100000)
+        return 0;
+    return (unsigned)n;
+}
+
+/** The number of parts of which most lie beside the target; 0 when there are none. */
+static unsigned count_parts(ws_plan *plan)
 {
     ws_buf dir = { 0 }, stem = { 0 };
     size_t n = strlen(plan->out);
@@ -99,16 +141,23 @@ static unsigned count_parts(const ws_plan *plan)
     else
         ws_buf_add(&dir, plan->out, slash);
     ws_buf_add(&stem, plan->out + slash, n - slash);
-    ws_buf_puts(&stem, ".part-1-of-");
-    unsigned parts = 0;
+    ws_buf_puts(&stem, ".part-");
+    unsigned parts = 0, most = 0;
     DIR *d = dir.failed || stem.failed ? NULL : opendir(dir.p);
     const struct dirent *e;
     while (d != NULL &&
            (e = readdir(d)) != NULL) { // NOLINT(concurrency-mt-unsafe): own
-        uint64_t v;
-        if (strncmp(e->d_name, stem.p, stem.n) == 0 &&
-            ws_parse_u64(e->d_name + stem.n, &v) && v > 0 && v < 100000)
-            parts = (unsigned)v;
+        unsigned missing;
+        const unsigned of = strncmp(e->d_name, stem.p, stem.n) == 0
+                                ? part_count(e->d_name + stem.n)
+                                : 0;
+        if (of == 0 || of == parts || of > plan->n_files)
+            continue;
+        const unsigned present = count_present(plan, of, &missing);
+        if (present > most || (present == most && of > parts)) {
+            parts = of;
+            most = present;
+        }
     }
     if (d != NULL)
         closedir(d);
@@ -131,36 +180,42 @@ static bool parse_digest(const cJSON *item, ws_xxh128 *out)
     return true;
 }
 
-/** Index of the output tensor called @p name, among those not yet taken. */
-static size_t find_tensor(const ws_plan *plan, const char *name)
+/** The digests of tensor @p name from its entry. */
+static bool take_tensor(const ws_plan *plan, const cJSON *item, const char *name,
+                        ws_tensor_result *result)
 {
-    for (size_t i = 0; i < plan->n_tensors; i++)
-        if (strcmp(plan->tensors[i].t.name, name) == 0)
-            return i;
-    return SIZE_MAX;
-}
-
-static bool take_tensor(const ws_plan *plan, const cJSON *item,
-                        ws_tensor_result *results, bool *have)
-{
-    const cJSON *name = cJSON_GetObjectItemCaseSensitive(item, "name");
+    const cJSON *listed = cJSON_GetObjectItemCaseSensitive(item, "name");
     const cJSON *in = cJSON_GetObjectItemCaseSensitive(item, "in");
-    const size_t i =
-        cJSON_IsString(name) ? find_tensor(plan, name->valuestring) : SIZE_MAX;
-    if (i == SIZE_MAX || have[i] ||
-        !parse_digest(cJSON_GetObjectItemCaseSensitive(item, "out"), &results[i].out) ||
+    if (!cJSON_IsString(listed) || strcmp(listed->valuestring, name) != 0 ||
+        !parse_digest(cJSON_GetObjectItemCaseSensitive(item, "out"), &result->out) ||
         (size_t)cJSON_GetArraySize(in) != plan->n_inputs)
         return false;
     size_t k = 0;
     const cJSON *digest;
     cJSON_ArrayForEach(digest, in)
     {
-        if (!cJSON_IsNull(digest) && !parse_digest(digest, &results[i].in[k]))
+        if (!cJSON_IsNull(digest) && !parse_digest(digest, &result->in[k]))
             return false;
         k++;
     }
-    have[i] = true;
     return true;
+}
+
+/** The digests of the tensors of files first .. first+n-1, listed in their order. */
+static bool take_tensors(const ws_plan *plan, const cJSON *list, size_t first, size_t n,
+                         ws_tensor_result *results)
+{
+    const cJSON *item = list == NULL ? NULL : list->child;
+    for (size_t f = first; f < first + n; f++) {
+        const ws_plan_file *pf = &plan->files[f];
+        for (size_t i = pf->first; i < pf->first + pf->n; i++) {
+            if (item == NULL ||
+                !take_tensor(plan, item, plan->tensors[i].t.name, &results[i]))
+                return false;
+            item = item->next;
+        }
+    }
+    return item == NULL;
 }
 
 static ws_status bad_part(ws_err *err, const char *path, const char *why)
@@ -172,7 +227,7 @@ static ws_status bad_part(ws_err *err, const char *path, const char *why)
 
 /** Read one part's list into the results. */
 static ws_status read_part(ws_plan *plan, unsigned part, unsigned parts,
-                           ws_tensor_result *results, bool *have, ws_err *err)
+                           ws_tensor_result *results, ws_err *err)
 {
     enum { CAP = 256 << 20 };
     const char *dir = ws_part_target(plan, part, parts);
@@ -180,23 +235,19 @@ static ws_status read_part(ws_plan *plan, unsigned part, unsigned parts,
     cJSON *tree = NULL;
     ws_status st = path == NULL ? ws_fail(err, WS_E_MEMORY, "no memory for a part")
                                 : ws_json_read(&tree, path, CAP, err);
-    if (st != WS_OK) {
-        ws_err_hint(err,
-                    "every part must be written first: wsurg merge ... --part %u/%u",
-                    part, parts);
+    if (st != WS_OK)
         return st;
-    }
     const cJSON *key = cJSON_GetObjectItemCaseSensitive(tree, "key");
     if (!cJSON_IsString(key) || strcmp(key->valuestring, plan->priv->whole_key) != 0) {
         st = bad_part(err, path, "the part was made of other inputs or options");
         ws_err_hint(err, "give join the very models and options of the parts");
     }
-    const cJSON *item;
-    cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(tree, "tensors"))
-    {
-        if (st == WS_OK && !take_tensor(plan, item, results, have))
-            st = bad_part(err, path, "the part lists a tensor wrongly or twice");
-    }
+    size_t first, n;
+    ws_part_files(plan, part, parts, &first, &n);
+    if (st == WS_OK &&
+        !take_tensors(plan, cJSON_GetObjectItemCaseSensitive(tree, "tensors"), first, n,
+                      results))
+        st = bad_part(err, path, "the part does not list the tensors of its files");
     cJSON_Delete(tree);
     return st;
 }
@@ -204,21 +255,14 @@ static ws_status read_part(ws_plan *plan, unsigned part, unsigned parts,
 static ws_status read_parts(ws_plan *plan, unsigned parts, ws_tensor_result *results,
                             ws_err *err)
 {
-    bool *have = ws_plan_alloc(plan, plan->n_tensors + 1, sizeof *have);
-    ws_status st =
-        have == NULL ? ws_fail(err, WS_E_MEMORY, "no memory for the parts") : WS_OK;
+    ws_status st = WS_OK;
     for (size_t i = 0; st == WS_OK && i < plan->n_tensors; i++) {
         results[i].in = ws_plan_alloc(plan, plan->n_inputs + 1, sizeof *results[i].in);
         if (results[i].in == NULL)
             st = ws_fail(err, WS_E_MEMORY, "no memory for the parts");
     }
     for (unsigned p = 1; st == WS_OK && p <= parts; p++)
-        st = read_part(plan, p, parts, results, have, err);
-    for (size_t i = 0; st == WS_OK && i < plan->n_tensors; i++)
-        if (!have[i]) {
-            st = ws_fail(err, WS_E_MISSING, "no part holds the tensor");
-            ws_err_at(err, plan->out, plan->tensors[i].t.name, -1);
-        }
+        st = read_part(plan, p, parts, results, err);
     return st;
 }
 
@@ -274,19 +318,45 @@ static ws_status join_steps(ws_plan *plan, unsigned parts, const ws_ctx *ctx,
     r->merged = plan->n_tensors - plan->n_copied;
     r->copied = plan->n_copied;
     r->dropped = plan->n_dropped;
+    for (size_t i = 0; i < plan->n_files; i++)
+        r->usage.written_bytes += plan->files[i].bytes;
+    r->usage.read_bytes = r->usage.written_bytes;
     return st == WS_OK ? ws_finish_joined(&f, r, err) : st;
+}
+
+/** All parts must be there: how many they are in *parts. */
+static ws_status find_parts(ws_plan *plan, unsigned *parts, ws_err *err)
+{
+    unsigned missing = 0, present = 0;
+    *parts = plan->out_is_dir ? count_parts(plan) : 0;
+    if (*parts > 0)
+        present = count_present(plan, *parts, &missing);
+    if (*parts > 0 && missing == 0)
+        return WS_OK;
+    if (*parts == 0) {
+        ws_fail(err, WS_E_USAGE, "there are no parts of it to join");
+        ws_err_hint(err, "wsurg merge ... --part 1/2, then --part 2/2, write them "
+                         "beside it");
+    } else {
+        ws_fail(err, WS_E_USAGE, "part %u of %u is missing%s", missing, *parts,
+                present + 1 < *parts ? ", and others" : "");
+        ws_err_hint(err,
+                    "make it with the models and options of the others: wsurg "
+                    "merge ... --part %u/%u",
+                    missing, *parts);
+    }
+    ws_err_at(err, *parts == 0 ? plan->out : ws_part_target(plan, missing, *parts),
+              NULL, -1);
+    return WS_E_USAGE;
 }
 
 ws_status ws_plan_join(ws_plan *plan, const ws_ctx *ctx, ws_result **out, ws_err *err)
 {
     const double start = ws_os_now();
-    const unsigned parts = plan->out_is_dir ? count_parts(plan) : 0;
-    if (parts == 0) {
-        ws_fail(err, WS_E_MISSING, "no parts of it are there");
-        ws_err_at(err, plan->out, NULL, -1);
-        ws_err_hint(err, "parts lie beside it as OUT.part-I-of-N/");
-        return WS_E_MISSING;
-    }
+    unsigned parts;
+    const ws_status found = find_parts(plan, &parts, err);
+    if (found != WS_OK)
+        return found;
     ws_result *r = ws_result_new();
     if (r == NULL)
         return ws_fail(err, WS_E_MEMORY, "no memory for the result");

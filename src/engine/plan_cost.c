@@ -3,6 +3,7 @@
  */
 #include "base/os.h"
 #include "engine/exec.h"
+#include "engine/parts.h"
 #include "wsurg/text.h"
 
 enum { TILE_MOST = 32768, TILE_LEAST = 2048, BASELINE = 8 << 20 };
@@ -15,11 +16,24 @@ static uint64_t total(const ws_exec_config *c)
            (uint64_t)c->window * c->tensor_bytes;
 }
 
+/** Tensors that an executor of this run sees: of a part its own, but the norms of
+ * --lines auto are those of all. */
+static void tensors_seen(ws_plan *plan)
+{
+    struct ws_plan_priv *priv = plan->priv;
+    ws_part_tensors(plan, &priv->first_tensor, &priv->end_tensor);
+    priv->end_tensor += priv->first_tensor;
+    if (plan->has_lines && plan->lines_alpha_auto) {
+        priv->first_tensor = 0;
+        priv->end_tensor = plan->n_tensors;
+    }
+}
+
 /** Digests and sums that the executor keeps for the whole run. */
 static uint64_t kept_bytes(const ws_plan *plan)
 {
     uint64_t n = 0;
-    for (size_t i = 0; i < plan->n_tensors; i++)
+    for (size_t i = plan->priv->first_tensor; i < plan->priv->end_tensor; i++)
         n += plan->tensors[i].job.n_slices * (plan->n_inputs + 1) * sizeof(ws_xxh128) +
              ws_sums_count(plan->n_models) * sizeof(double) +
              (plan->n_inputs + 4) * sizeof(ws_xxh128);
@@ -67,7 +81,7 @@ static bool choose(const ws_plan *plan, ws_exec_config *c, int most, uint64_t li
 static uint64_t read_bytes(const ws_plan *plan)
 {
     uint64_t n = 0;
-    for (size_t i = 0; i < plan->n_tensors; i++)
+    for (size_t i = plan->priv->first_tensor; i < plan->priv->end_tensor; i++)
         for (size_t k = 0; k < plan->n_inputs; k++) {
             const ws_tensor *t = ws_plan_source(plan, &plan->tensors[i], k);
             n += t == NULL ? 0 : t->n_bytes;
@@ -112,6 +126,7 @@ void ws_plan_price(ws_plan *plan)
     const ws_ctx *ctx = plan->priv->ctx;
     const uint64_t limit = ws_ctx_memory(ctx);
     ws_exec_config *c = &plan->priv->exec;
+    tensors_seen(plan);
     c->fixed_bytes = BASELINE + plan_bytes(plan) + kept_bytes(plan);
     ws_exec_config least = *c;
     configure(plan, &least, 1, TILE_LEAST, 1);
@@ -119,7 +134,9 @@ void ws_plan_price(ws_plan *plan)
     const bool fits = choose(plan, c, ws_ctx_threads(ctx), limit);
     plan->cost.memory = total(c);
     plan->cost.read = read_bytes(plan);
-    for (size_t f = 0; f < plan->n_files; f++)
+    size_t first, n;
+    ws_part_files(plan, plan->req->write.part, plan->req->write.parts, &first, &n);
+    for (size_t f = first; f < first + n; f++)
         plan->cost.write += plan->files[f].bytes;
     plan->cost.disk = plan->cost.write;
     if (!fits)

@@ -162,23 +162,6 @@ static ws_status open_stage(struct run *run, ws_err *err)
     return st;
 }
 
-/** Which tensors this run writes: all, or those in the files of its part. */
-static void choose_tensors(struct run *run)
-{
-    const ws_plan *plan = run->plan;
-    run->first = 0;
-    run->n = plan->n_tensors;
-    if (plan->req->write.parts == 0)
-        return;
-    size_t first_file, n_files;
-    ws_part_files(plan, plan->req->write.part, plan->req->write.parts, &first_file,
-                  &n_files);
-    run->first = n_files == 0 ? 0 : plan->files[first_file].first;
-    run->n = 0;
-    for (size_t f = first_file; f < first_file + n_files; f++)
-        run->n += plan->files[f].n;
-}
-
 static ws_status open_files(struct run *run, ws_err *err)
 {
     ws_plan *plan = run->plan;
@@ -250,7 +233,7 @@ static ws_status run_steps(struct run *run, ws_result *r, ws_err *err)
     ws_status st;
     if ((st = ws_pool_new(&run->pool, plan->priv->exec.threads, err)) != WS_OK)
         return st;
-    choose_tensors(run);
+    ws_part_tensors(plan, &run->first, &run->n);
     st = open_stage(run, err);
     if (st == WS_E_EXISTS && plan->req->write.resume) {
         ws_err ignored = WS_ERR_INIT;
