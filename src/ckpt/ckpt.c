@@ -18,6 +18,7 @@
 #include <xxhash.h>
 
 #include "ckpt/ckpt_internal.h"
+#include "wsurg/spool.h"
 #include "wsurg/text.h"
 
 /** Nobody's file can know it: the kernel's random bytes, or else time and addresses. */
@@ -49,6 +50,8 @@ static char *label_make(const char *path, bool is_dir)
 {
     size_t len;
     const char *name = base_name(path, &len);
+    if (strcmp(ws_spool_shown(path), "-") == 0)
+        return ws_strdup("stdin"); // not the number of its descriptor
     char *real = NULL, *label = NULL;
     if (is_dir && (len == 0 || (len <= 2 && strspn(name, ".") >= len))) {
         real = realpath(path, NULL); // "." and ".." say nothing

@@ -3,7 +3,7 @@
  */
 #define _GNU_SOURCE // O_TMPFILE
 
-#include "ckpt/spool.h"
+#include "wsurg/spool.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -20,6 +20,8 @@
 #include "wsurg/text.h"
 
 enum { CHUNK = 1 << 20, HEAD = 8, MAX_HEADER = 100000000 };
+
+#define DESCRIPTOR "/proc/self/fd/"
 
 struct ws_spool {
     int fd;
@@ -156,7 +158,7 @@ static ws_status copy_in(ws_spool *s, int fd, uint64_t limit, const ws_ctx *ctx,
 static bool is_file(ws_spool *s, int fd)
 {
     struct stat sb;
-    snprintf(s->path, sizeof s->path, "/proc/self/fd/%d", fd);
+    snprintf(s->path, sizeof s->path, DESCRIPTOR "%d", fd);
     if (fstat(fd, &sb) != 0 || !S_ISREG(sb.st_mode) || lseek(fd, 0, SEEK_CUR) != 0)
         return false;
     const int again = open(s->path, O_RDONLY | O_CLOEXEC);
@@ -201,7 +203,7 @@ ws_status ws_spool_new(ws_spool **out, int fd, const char *folder, const ws_ctx 
         const uint64_t limit =
             ctx != NULL && ctx->max_disk > 0 ? ctx->max_disk : ws_os_disk_free(folder);
         st = open_nameless(folder, &s->fd, err);
-        snprintf(s->path, sizeof s->path, "/proc/self/fd/%d", s->fd);
+        snprintf(s->path, sizeof s->path, DESCRIPTOR "%d", s->fd);
         if (st == WS_OK)
             st = copy_in(s, fd, limit, ctx, err);
     }
@@ -210,6 +212,12 @@ ws_status ws_spool_new(ws_spool **out, int fd, const char *folder, const ws_ctx 
     else
         ws_spool_free(s);
     return st;
+}
+
+const char *ws_spool_shown(const char *path)
+{
+    const bool spool = strncmp(path, DESCRIPTOR, sizeof DESCRIPTOR - 1) == 0;
+    return spool ? "-" : path;
 }
 
 const char *ws_spool_path(const ws_spool *s)

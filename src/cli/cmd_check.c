@@ -72,13 +72,13 @@ static ws_status check_run(ws_run *run, void *args)
     ws_ckpt *c = NULL, *against = NULL;
     ws_gates g;
     ws_err err = WS_ERR_INIT;
-    ws_spool spool = { 0 };
+    ws_stdin from_stdin = { 0 };
 
-    ws_status st = ws_spool_in(run, &spool, &a->model, 1, NULL);
+    ws_status st = ws_stdin_take(run, &from_stdin, &a->model, 1, NULL);
     if (!st)
-        st = ws_spool_in(run, &spool, &a->against, 1, NULL);
+        st = ws_stdin_take(run, &from_stdin, &a->against, 1, NULL);
     if (st) {
-        ws_spool_close(&spool);
+        ws_stdin_close(&from_stdin);
         return st;
     }
     st = ws_ckpt_open(&c, a->model, &run->warnings, &err);
@@ -95,7 +95,7 @@ static ws_status check_run(ws_run *run, void *args)
     }
     ws_ckpt_free(c);
     ws_ckpt_free(against);
-    ws_spool_close(&spool);
+    ws_stdin_close(&from_stdin);
     return st;
 }
 

@@ -138,13 +138,13 @@ static ws_status diff_run(ws_run *run, void *args)
     ws_diff *d = NULL;
     ws_err err = WS_ERR_INIT;
     size_t worst[WORST];
-    ws_spool spool = { 0 };
+    ws_stdin from_stdin = { 0 };
 
-    ws_status st = ws_spool_in(run, &spool, &a->a, 1, NULL);
+    ws_status st = ws_stdin_take(run, &from_stdin, &a->a, 1, NULL);
     if (!st)
-        st = ws_spool_in(run, &spool, &a->b, 1, NULL);
+        st = ws_stdin_take(run, &from_stdin, &a->b, 1, NULL);
     if (st) {
-        ws_spool_close(&spool);
+        ws_stdin_close(&from_stdin);
         return st;
     }
     st = ws_ckpt_open(&ca, a->a, &run->warnings, &err);
@@ -168,7 +168,7 @@ static ws_status diff_run(ws_run *run, void *args)
     ws_diff_free(d);
     ws_ckpt_free(ca);
     ws_ckpt_free(cb);
-    ws_spool_close(&spool);
+    ws_stdin_close(&from_stdin);
     return st;
 }
 

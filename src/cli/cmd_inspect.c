@@ -161,11 +161,11 @@ static ws_status inspect_run(ws_run *run, void *args)
     ws_ckpt *c = NULL;
     ws_stats *s = NULL;
     ws_err err = WS_ERR_INIT;
-    ws_spool spool = { 0 };
+    ws_stdin from_stdin = { 0 };
 
-    ws_status st = ws_spool_in(run, &spool, &a->model, 1, NULL);
+    ws_status st = ws_stdin_take(run, &from_stdin, &a->model, 1, NULL);
     if (st) {
-        ws_spool_close(&spool);
+        ws_stdin_close(&from_stdin);
         return st;
     }
     st = ws_ckpt_open(&c, a->model, &run->warnings, &err);
@@ -174,13 +174,13 @@ static ws_status inspect_run(ws_run *run, void *args)
     if (st) {
         ws_run_fail(run, &err);
     } else {
-        const char *path = ws_spool_typed(&spool, a->model);
+        const char *path = ws_spool_shown(a->model);
         inspect_json(run, path, c, s);
         inspect_print(run, path, c, s);
     }
     ws_stats_free(s);
     ws_ckpt_free(c);
-    ws_spool_close(&spool);
+    ws_stdin_close(&from_stdin);
     return st;
 }
 

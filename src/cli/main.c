@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "cmd.h"
 #include "gen.h"
@@ -62,6 +63,17 @@ static void on_signal(int sig)
     if (atomic_exchange(&stop_signal, sig) != 0) {
         signal(sig, SIG_DFL);
         raise(sig);
+    }
+}
+
+/** Models of a thousand shards are read through as many files. */
+static void files_most(void)
+{
+    struct rlimit limit;
+
+    if (!getrlimit(RLIMIT_NOFILE, &limit) && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
     }
 }
 
@@ -256,6 +268,7 @@ int main(int argc, char **argv_in)
     int words = 0;
 
     signals_set();
+    files_most();
     ws_opts_defaults(&globals);
     if (argc > 0) { // the program's own name
         argc--;

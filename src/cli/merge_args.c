@@ -83,8 +83,8 @@ void ws_merge_plan(ws_run *run, struct merge_args *a)
 
     if (good && !a->dry && ws_stdout_check(run, &a->model.w))
         return;
-    if (good && (ws_spool_in(run, &a->spool, a->models.v, a->models.n, out) ||
-                 ws_spool_in(run, &a->spool, &a->base, 1, out)))
+    if (good && (ws_stdin_take(run, &a->from_stdin, a->models.v, a->models.n, out) ||
+                 ws_stdin_take(run, &a->from_stdin, &a->base, 1, out)))
         return;
     const ws_write_opts part = a->req.write;
     ws_model_args_fill(&a->model, &a->req.write);
@@ -177,5 +177,5 @@ void ws_merge_done(void *args)
     struct merge_args *a = args;
 
     ws_plan_free(a->plan);
-    ws_spool_close(&a->spool);
+    ws_stdin_close(&a->from_stdin);
 }

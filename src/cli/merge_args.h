@@ -19,7 +19,7 @@ struct merge_args {
     struct ws_model_args model;
     bool dry; /**< nothing will be written: -o - may be a terminal */
     /* made of the above */
-    ws_spool spool;
+    ws_stdin from_stdin;
     ws_merge_req req;
     ws_plan *plan; /**< NULL when something is wrong */
 };

@@ -81,7 +81,7 @@ void ws_merge_head_json(cJSON *to, const struct merge_args *a, bool with_models)
     ws_j_str(to, "method", plan->method->name);
     if (plan->has_base) {
         cJSON *base = ws_j_obj(to, "base");
-        ws_j_str(base, "path", ws_spool_typed(&a->spool, plan->inputs[0].path));
+        ws_j_str(base, "path", ws_spool_shown(plan->inputs[0].path));
         ws_j_bool(base, "implied", plan->base_implied);
     } else {
         ws_j_null(to, "base");
@@ -91,7 +91,7 @@ void ws_merge_head_json(cJSON *to, const struct merge_args *a, bool with_models)
         const ws_plan_input *in = &plan->inputs[i];
         cJSON *m = ws_j_obj(list, NULL);
         ws_j_str(m, "label", in->label);
-        ws_j_str(m, "path", ws_spool_typed(&a->spool, in->path));
+        ws_j_str(m, "path", ws_spool_shown(in->path));
         ws_j_str(m, "format", ws_ckpt_format(in->ckpt));
         ws_j_str(m, "dtype", main_dtype(in->ckpt, &elements));
         ws_j_u64(m, "elements", elements);
@@ -148,7 +148,7 @@ void ws_merge_params_text(const ws_plan *plan, ws_buf *b)
 const char *ws_merge_name(const struct merge_args *a, ws_arena *arena, size_t i)
 {
     const ws_plan *plan = a->plan;
-    const char *path = ws_spool_typed(&a->spool, plan->inputs[i].path);
+    const char *path = ws_spool_shown(plan->inputs[i].path);
     const char *name = ws_base_name(arena, path);
 
     for (size_t k = 0; k < plan->n_inputs; k++)

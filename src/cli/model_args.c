@@ -4,18 +4,13 @@
  */
 #include "model_args.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "report.h"
 #include "wsurg/text.h"
-
-enum { COPY_BYTES = 1 << 20 };
 
 const ws_opt ws_opts_write[] = {
     WS_TEXT(struct ws_write_args, out, "out", 'o', "OUT",
@@ -67,36 +62,6 @@ void ws_model_args_fill(const struct ws_model_args *a, ws_write_opts *out)
 
 /* ---- standard input and output ---- */
 
-/** "DIR/NAME" in the arena. */
-static char *path_join(ws_arena *arena, const char *dir, const char *name)
-{
-    const size_t n = strlen(dir) + strlen(name) + 2;
-    char *p = ws_arena_alloc(arena, n);
-
-    if (p)
-        snprintf(p, n, "%s/%s", dir, name);
-    return p;
-}
-
-/** A new folder from a template ending in XXXXXX, and a file name inside. */
-static ws_status folder_new(ws_run *run, char *template, const char *name,
-                            const char **dir, const char **file)
-{
-    ws_err err = WS_ERR_INIT;
-
-    *dir = NULL;
-    if (template && mkdtemp(template)) {
-        *dir = template;
-        *file = path_join(&run->arena, template, name);
-        if (*file)
-            return WS_OK;
-    }
-    ws_fail_sys(&err, template ? WS_E_IO : WS_E_MEMORY, template ? errno : ENOMEM,
-                "cannot make a temporary folder");
-    ws_err_at(&err, template, NULL, -1);
-    return ws_run_fail(run, &err);
-}
-
 ws_status ws_stdout_check(ws_run *run, const struct ws_write_args *w)
 {
     ws_err *e;
@@ -120,83 +85,24 @@ ws_status ws_stdout_check(ws_run *run, const struct ws_write_args *w)
     return WS_OK;
 }
 
-/** Copy @p from to @p to; *sys is a failure's errno, *reading which side failed. */
-static ws_status copy_fd(ws_run *run, int from, int to, int *sys, bool *reading)
+/** Spool standard input in the folder of @p out. */
+static ws_status spool(ws_run *run, ws_stdin *s, const char *out)
 {
-    char *part = ws_alloc(COPY_BYTES);
-    ws_status st = part ? WS_OK : WS_E_MEMORY;
-
-    *sys = 0;
-    while (!st) {
-        const ssize_t n = read(from, part, COPY_BYTES);
-        if (run->ctx.stop && atomic_load(run->ctx.stop)) {
-            st = WS_E_INTERRUPTED;
-            break;
-        }
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0) {
-            *reading = true;
-            *sys = n < 0 ? errno : 0;
-            st = n < 0 ? WS_E_IO : WS_OK;
-            break;
-        }
-        for (ssize_t done = 0; done < n && !st;) {
-            const ssize_t k = write(to, part + done, (size_t)(n - done));
-            if (k > 0) {
-                done += k;
-            } else if (k < 0 && errno != EINTR) {
-                *reading = false;
-                *sys = errno;
-                st = WS_E_IO;
-            }
-        }
-    }
-    ws_free(part);
-    return st;
-}
-
-static ws_status copy_failed(ws_run *run, ws_status st, int sys, const char *what)
-{
+    const size_t n = out ? ws_folder_length(out) : 0;
+    char *folder = ws_arena_alloc(&run->arena, n + 2);
     ws_err err = WS_ERR_INIT;
 
-    if (st == WS_E_INTERRUPTED)
-        ws_fail(&err, st, "stopped while copying %s", what);
-    else if (sys)
-        ws_fail_sys(&err, st, sys, "cannot copy %s", what);
-    else
-        ws_fail(&err, st, "out of memory");
+    if (folder)
+        snprintf(folder, n + 2, "%.*s", n ? (int)n : 1, n ? out : ".");
+    if (folder && !ws_spool_new(&s->spool, STDIN_FILENO, folder, &run->ctx, &err))
+        return WS_OK;
+    if (!folder)
+        ws_fail(&err, WS_E_MEMORY, "out of memory");
     return ws_run_fail(run, &err);
 }
 
-static ws_status spool(ws_run *run, ws_spool *s, const char *out)
-{
-    const size_t n = out ? ws_folder_length(out) : 0, size = n + 32;
-    bool reading = false;
-    int sys = 0;
-
-    char *template = ws_arena_alloc(&run->arena, size);
-    if (template)
-        snprintf(template, size, "%.*s.wsurg-stdin-XXXXXX", (int)n, out ? out : "");
-    ws_status st = folder_new(run, template, "stdin.safetensors", &s->dir, &s->file);
-    if (st)
-        return st;
-    const int fd = open(s->file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return copy_failed(run, WS_E_IO, errno, "standard input to its spool");
-    st = copy_fd(run, STDIN_FILENO, fd, &sys, &reading);
-    if (close(fd) && !st) {
-        st = WS_E_IO;
-        sys = errno;
-    }
-    if (!st)
-        return WS_OK;
-    return copy_failed(run, st, sys,
-                       reading ? "from standard input" : "standard input to its spool");
-}
-
-ws_status ws_spool_in(ws_run *run, ws_spool *s, const char **paths, size_t n,
-                      const char *out)
+ws_status ws_stdin_take(ws_run *run, ws_stdin *s, const char **paths, size_t n,
+                        const char *out)
 {
     struct stat sb;
 
@@ -206,34 +112,22 @@ ws_status ws_spool_in(ws_run *run, ws_spool *s, const char **paths, size_t n,
         // An existing path wins over every other reading.
         if (!paths[i] || strcmp(paths[i], "-") != 0 || lstat("-", &sb) == 0)
             continue;
-        if (s->file) {
+        if (s->spool) {
             ws_run_error(run, WS_E_USAGE, "'-' stands for standard input only once");
-            return WS_E_USAGE;
-        }
-        if (isatty(STDIN_FILENO)) {
-            ws_run_error(run, WS_E_USAGE, "'-' is standard input, which is a terminal");
             return WS_E_USAGE;
         }
         const ws_status st = spool(run, s, out);
         if (st)
             return st;
-        paths[i] = s->file;
+        paths[i] = ws_spool_path(s->spool);
     }
     return WS_OK;
 }
 
-const char *ws_spool_typed(const ws_spool *s, const char *path)
+void ws_stdin_close(ws_stdin *s)
 {
-    return path && s->file && strcmp(path, s->file) == 0 ? "-" : path;
-}
-
-void ws_spool_close(ws_spool *s)
-{
-    if (s->file)
-        unlink(s->file);
-    if (s->dir)
-        rmdir(s->dir);
-    *s = (ws_spool){ 0 };
+    ws_spool_free(s->spool);
+    *s = (ws_stdin){ 0 };
 }
 
 /* ---- outputs ---- */

@@ -7,6 +7,7 @@
 
 #include "cmd.h"
 #include "wsurg/merge.h"
+#include "wsurg/spool.h"
 
 /** Options of every command that writes. */
 struct ws_write_args {
@@ -39,20 +40,17 @@ void ws_model_args_fill(const struct ws_model_args *a, ws_write_opts *out);
 ws_status ws_stdout_check(ws_run *run, const struct ws_write_args *w);
 
 /** Standard input, spooled for MODEL "-". Zero is none. */
-typedef struct ws_spool {
-    const char *file, *dir; /**< NULL: nothing is spooled */
-} ws_spool;
+typedef struct ws_stdin {
+    ws_spool *spool; /**< NULL: nothing is spooled */
+} ws_stdin;
 
-/** Replace "-" among @p paths by a spooled copy beside @p out (NULL: in the current
- * directory); at most one in all calls. Errors are reported. */
-ws_status ws_spool_in(ws_run *run, ws_spool *s, const char **paths, size_t n,
-                      const char *out);
+/** Replace "-" among @p paths by what standard input is spooled to, beside @p out
+ * (NULL: in the current directory); at most one in all calls. Errors are reported. */
+ws_status ws_stdin_take(ws_run *run, ws_stdin *s, const char **paths, size_t n,
+                        const char *out);
 
-/** The path as the user typed it: "-" for the spooled file. */
-const char *ws_spool_typed(const ws_spool *s, const char *path);
-
-/** Remove what was spooled. */
-void ws_spool_close(ws_spool *s);
+/** Forget what was spooled. */
+void ws_stdin_close(ws_stdin *s);
 
 /** Whether @p path is a directory. */
 bool ws_path_is_dir(const char *path);

@@ -172,7 +172,7 @@ static void inputs_print(ws_run *run, const struct merge_args *a)
             bytes += ws_ckpt_tensor(in->ckpt, t)->n_bytes;
         ws_show_bytes(bytes, size);
         ws_run_print(run, "%-11s %s  %s · %zu tensors · %s%s\n",
-                     base ? "base" : "model", ws_spool_typed(&a->spool, in->path),
+                     base ? "base" : "model", ws_spool_shown(in->path),
                      ws_ckpt_format(in->ckpt), ws_ckpt_count(in->ckpt), size,
                      base && plan->base_implied ? "   (implied)" : "");
     }

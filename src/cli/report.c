@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "progress.h"
+#include "wsurg/spool.h"
 #include "wsurg/text.h"
 #include "wsurg/wsurg.h"
 
@@ -47,8 +48,10 @@ static void line(ws_run *run, const char *word, int color, const char *text)
 static void report_line(ws_run *run, const ws_err *e, const char *word, int color)
 {
     char text[2048], hint[1024];
+    ws_err typed = *e;
 
-    ws_err_format(e, text, sizeof text);
+    snprintf(typed.path, sizeof typed.path, "%s", ws_spool_shown(e->path));
+    ws_err_format(&typed, text, sizeof text);
     line(run, word, color, text);
     if (e->hint[0]) {
         ws_show(e->hint, hint, sizeof hint);
@@ -274,7 +277,7 @@ static void err_json(cJSON *to, const char *key, const ws_err *e)
 
     ws_j_str(o, "code", e->tag ? e->tag : code);
     ws_j_str(o, "message", e->msg);
-    ws_j_str(o, "path", e->path[0] ? e->path : NULL);
+    ws_j_str(o, "path", e->path[0] ? ws_spool_shown(e->path) : NULL);
     ws_j_str(o, "tensor", e->tensor[0] ? e->tensor : NULL);
     if (e->offset >= 0)
         ws_j_u64(o, "offset", (uint64_t)e->offset);

@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "engine/plan_internal.h"
 #include "hf/taskvec_source.h"
+#include "wsurg/spool.h"
 #include "wsurg/text.h"
 
 /** Whether two paths lead to the same file or directory. */
@@ -135,20 +136,21 @@ static void check_ancestry(ws_plan *plan)
             plan->priv->errors, WS_E_ANCESTRY, NULL,
             "the first model '%s' would be the base, but its metadata says that it was "
             "made from '%s'",
-            plan->inputs[0].path, plan->inputs[i].path);
-        ws_err_hint(e, "say which is the base: --base %s", plan->inputs[i].path);
+            ws_spool_shown(plan->inputs[0].path), ws_spool_shown(plan->inputs[i].path));
+        ws_err_hint(e, "say which is the base: --base %s",
+                    ws_spool_shown(plan->inputs[i].path));
     }
 }
 
 static void warn_implied(ws_plan *plan)
 {
     ws_diag *warnings = plan->priv->ctx == NULL ? NULL : plan->priv->ctx->warnings;
-    const char *first = plan->inputs[0].path;
+    const char *first = ws_spool_shown(plan->inputs[0].path);
     if (plan->n_inputs == 2)
         ws_diag_report(warnings, WS_OK, "implied-base",
                        "no --base: the first model '%s' is the base, %s is merged onto "
                        "it; swapped, the result differs",
-                       first, plan->inputs[1].path);
+                       first, ws_spool_shown(plan->inputs[1].path));
     else
         ws_diag_report(warnings, WS_OK, "implied-base",
                        "no --base: the first model '%s' is the base, the other %zu are "

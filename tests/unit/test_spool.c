@@ -5,9 +5,9 @@
 #include <pthread.h>
 #include <signal.h>
 
-#include "ckpt/spool.h"
 #include "st_fixture.h"
 #include "temp_dir.h"
+#include "wsurg/spool.h"
 
 static const float ones[3] = { 1, 1, 1 };
 static const st_item items[] = { { "a", WS_DT_F32, 1, { 3 }, ones } };

@@ -3,10 +3,14 @@
  *
  * The file has no name: it goes when the process does, however that ends.
  */
-#ifndef WS_CKPT_SPOOL_H
-#define WS_CKPT_SPOOL_H
+#ifndef WSURG_SPOOL_H
+#define WSURG_SPOOL_H
 
 #include "wsurg/ctx.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
 
 typedef struct ws_spool ws_spool;
 
@@ -24,12 +28,19 @@ typedef struct ws_spool ws_spool;
 WS_API ws_status ws_spool_new(ws_spool **out, int fd, const char *folder,
                               const ws_ctx *ctx, ws_err *err);
 
-/** A path for ws_ckpt_open(), good while the spool lives. Show the user `-` instead. */
+/** A path for ws_ckpt_open(), good while the spool lives. */
 WS_API const char *ws_spool_path(const ws_spool *s);
+
+/** What to show of a path: "-" of a spool's, any other as it is. */
+WS_API const char *ws_spool_shown(const char *path);
 
 WS_API uint64_t ws_spool_bytes(const ws_spool *s);
 
 /** Forget it; the file is gone when no reader has it open any more. NULL is fine. */
 WS_API void ws_spool_free(ws_spool *s);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif
