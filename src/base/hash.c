@@ -6,17 +6,22 @@
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <string.h>
-#include <xxhash.h>
 
+#include "base/xxh_ops.h"
 #include "wsurg/alloc.h"
 
-static ws_xxh128 canonical(XXH128_hash_t h)
+/** The kind of XXH3 for this processor. */
+static const ws_xxh_ops *xxh(void)
 {
-    XXH128_canonical_t c;
-    ws_xxh128 out;
-    XXH128_canonicalFromHash(&c, h);
-    memcpy(out.b, c.digest, sizeof out.b);
-    return out;
+#ifdef __x86_64__
+    if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512vl"))
+        return &ws_xxh_ops_v4;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+        __builtin_cpu_supports("bmi2"))
+        return &ws_xxh_ops_v3;
+#endif
+    return &ws_xxh_ops_plain;
 }
 
 static void hex(const uint8_t *b, size_t n, char *out)
@@ -27,7 +32,7 @@ static void hex(const uint8_t *b, size_t n, char *out)
 
 ws_xxh128 ws_xxh3(const void *data, size_t len)
 {
-    return canonical(XXH3_128bits(data, len));
+    return xxh()->once(data, len);
 }
 
 void ws_xxh128_hex(ws_xxh128 h, char out[33])
@@ -36,43 +41,40 @@ void ws_xxh128_hex(ws_xxh128 h, char out[33])
 }
 
 struct ws_xxh_stream {
-    XXH3_state_t *state;
+    const ws_xxh_ops *ops;
+    void *state; // in the memory behind
 };
 
 ws_xxh_stream *ws_xxh_stream_new(void)
 {
-    ws_xxh_stream *s = ws_alloc(sizeof *s);
+    const ws_xxh_ops *ops = xxh();
+    ws_xxh_stream *s = ws_alloc(sizeof *s + WS_XXH_ALIGN + ops->state_size);
     if (s == NULL)
         return NULL;
-    s->state = XXH3_createState();
-    if (s->state == NULL) {
-        ws_free(s);
-        return NULL;
-    }
+    const uintptr_t after = (uintptr_t)(s + 1) + WS_XXH_ALIGN - 1;
+    s->ops = ops;
+    s->state = (void *)(after / WS_XXH_ALIGN * WS_XXH_ALIGN);
     ws_xxh_stream_reset(s);
     return s;
 }
 
 void ws_xxh_stream_reset(ws_xxh_stream *s)
 {
-    XXH3_128bits_reset(s->state);
+    s->ops->reset(s->state);
 }
 
 void ws_xxh_stream_add(ws_xxh_stream *s, const void *data, size_t n)
 {
-    XXH3_128bits_update(s->state, data, n);
+    s->ops->add(s->state, data, n);
 }
 
 ws_xxh128 ws_xxh_stream_end(ws_xxh_stream *s)
 {
-    return canonical(XXH3_128bits_digest(s->state));
+    return s->ops->end(s->state);
 }
 
 void ws_xxh_stream_free(ws_xxh_stream *s)
 {
-    if (s == NULL)
-        return;
-    XXH3_freeState(s->state);
     ws_free(s);
 }
 
