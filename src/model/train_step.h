@@ -176,7 +176,7 @@ WS_API ws_pool *ws_step_pool(ws_step *s);
  * Rows of tokens. Documents lie one after another; a row sees those before it in its
  * own document, and positions start again with each.
  */
-typedef struct ws_batch {
+typedef struct ws_step_batch {
     int64_t rows;
     const int32_t *tokens;  /**< (rows) */
     const int32_t *targets; /**< (rows) what follows each token, already shifted;
@@ -184,7 +184,7 @@ typedef struct ws_batch {
     const float *weights;   /**< (rows) of each target; NULL: all 1 */
     const int64_t *start;   /**< (docs) first row of each document, the first is 0 */
     int64_t docs;           /**< 0: one document */
-} ws_batch;
+} ws_step_batch;
 
 /** What a batch gave. */
 typedef struct ws_step_result {
@@ -214,23 +214,23 @@ typedef struct ws_row_loss {
  * @return WS_OK; WS_E_USAGE a token or target beyond the vocabulary, rows or positions
  *         beyond the options; what the hook says
  */
-WS_API ws_status ws_step_run(ws_step *s, const ws_batch *b, double scale, double *logp,
-                             ws_step_result *out, ws_err *err);
+WS_API ws_status ws_step_run(ws_step *s, const ws_step_batch *b, double scale,
+                             double *logp, ws_step_result *out, ws_err *err);
 
 /** As ws_step_run(), with @p loss of every row that has a target >= 0; what it leaves
  * in z is multiplied by scale * weight. */
-WS_API ws_status ws_step_run_loss(ws_step *s, const ws_batch *b, double scale,
+WS_API ws_status ws_step_run_loss(ws_step *s, const ws_step_batch *b, double scale,
                                   const ws_row_loss *loss, ws_step_result *out,
                                   ws_err *err);
 
 /** Log-probabilities alone: nothing is kept. @param logp (rows) out, see
  * ws_step_run() */
-WS_API ws_status ws_step_score(ws_step *s, const ws_batch *b, double *logp,
+WS_API ws_status ws_step_score(ws_step *s, const ws_step_batch *b, double *logp,
                                ws_step_result *out, ws_err *err);
 
 /** Log-probabilities, with everything kept for one ws_step_backward() of the same
  * batch, whose arrays must still be there then. */
-WS_API ws_status ws_step_forward(ws_step *s, const ws_batch *b, double *logp,
+WS_API ws_status ws_step_forward(ws_step *s, const ws_step_batch *b, double *logp,
                                  ws_step_result *out, ws_err *err);
 
 /**
