@@ -22,6 +22,7 @@ typedef struct ws_tensor_stats {
     double std;  /**< of the population: divided by n */
     double norm; /**< Euclidean */
     uint64_t zeros, nans, infinities;
+    uint64_t not_bool; /**< of a BOOL: bytes that are neither 0 nor 1 */
 } ws_tensor_stats;
 
 /** Figures of a model. */
@@ -29,7 +30,7 @@ typedef struct ws_stats {
     ws_tensor_stats *tensors; /**< (n), in file order */
     size_t n;
     double norm; /**< of all numeric tensors together */
-    uint64_t elements, zeros, nans, infinities;
+    uint64_t elements, zeros, nans, infinities, not_bool;
 } ws_stats;
 
 /**

@@ -17,7 +17,7 @@ extern "C" {
 enum { WS_GATE_WORST = 10 };
 
 typedef struct ws_gates_opts {
-    bool finite;          /**< no NaN, no infinity */
+    bool finite;          /**< no NaN, no infinity, no BOOL but 0 and 1 */
     bool same;            /**< names, shapes and dtypes of --against */
     const char *frozen;   /**< PATTERN: these are byte-equal to --against; NULL: off */
     const char *only;     /**< PATTERN: all others are byte-equal; NULL: off */

@@ -106,7 +106,8 @@ static const ws_arg check_params[] = {
 
 static const ws_opt check_opts[] = {
     WS_TEXT(struct check_args, against, "against", 0, "M", "the model compared with"),
-    WS_FLAG(struct check_args, finite, "finite", 0, "no NaN and no infinity"),
+    WS_FLAG(struct check_args, finite, "finite", 0,
+            "no NaN, no infinity, no BOOL but 0 and 1"),
     WS_FLAG(struct check_args, same, "same", 0,
             "the names, shapes and dtypes of --against"),
     WS_TEXT(struct check_args, frozen, "frozen", 0, "PATTERN",

@@ -50,6 +50,7 @@ static void tensor_json(cJSON *list, const ws_tensor *t, const ws_tensor_stats *
     ws_j_u64(o, "zeros", s->zeros);
     ws_j_u64(o, "nans", s->nans);
     ws_j_u64(o, "infinities", s->infinities);
+    ws_j_u64(o, "not_bool", s->not_bool);
 }
 
 /** Elements and bytes of all tensors of one dtype. */
@@ -123,6 +124,8 @@ static void tensor_print(ws_run *run, const ws_tensor *t, const ws_tensor_stats 
     if (s && s->nans + s->infinities > 0)
         ws_run_print(run, "  NaN %llu  inf %llu", (unsigned long long)s->nans,
                      (unsigned long long)s->infinities);
+    if (s && s->not_bool > 0)
+        ws_run_print(run, "  neither 0 nor 1: %llu", (unsigned long long)s->not_bool);
     ws_run_print(run, "\n");
 }
 

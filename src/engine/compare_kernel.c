@@ -106,6 +106,14 @@ void ws_stats_add(ws_stats_sums *s, double *x, size_t n)
     s->n += n;
 }
 
+void ws_stats_add_bool(ws_stats_sums *s, const uint8_t *raw, size_t n)
+{
+    uint64_t bad = 0;
+    for (size_t i = 0; i < n; i++)
+        bad += raw[i] > 1;
+    s->not_bool += bad;
+}
+
 /* ---- two tensors ---- */
 
 /** Drop pairs that are not finite, counted; the new n. */

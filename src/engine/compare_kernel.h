@@ -16,6 +16,7 @@ enum { WS_COMPARE_TILE = 4096, WS_COMPARE_LANES = 16 };
 typedef struct ws_stats_sums {
     uint64_t n; /**< finite values so far */
     uint64_t zeros, nans, infinities;
+    uint64_t not_bool; /**< of a BOOL: bytes that are neither 0 nor 1 */
     double shift; /**< the first finite value: deviations from it do not cancel */
     double dev[WS_COMPARE_LANES], dev_sq[WS_COMPARE_LANES], sq[WS_COMPARE_LANES];
     double min[WS_COMPARE_LANES], max[WS_COMPARE_LANES];
@@ -23,6 +24,9 @@ typedef struct ws_stats_sums {
 
 /** Add n <= WS_COMPARE_TILE values; changes @p x. */
 WS_API void ws_stats_add(ws_stats_sums *s, double *x, size_t n);
+
+/** Count the bytes of a BOOL that are neither 0 nor 1. */
+WS_API void ws_stats_add_bool(ws_stats_sums *s, const uint8_t *raw, size_t n);
 
 /** Sums of one slice of two tensors; zero before the first tile. */
 typedef struct ws_diff_sums {

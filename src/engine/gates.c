@@ -50,11 +50,12 @@ static void gate_finite(ws_gates *g, const ws_stats *s)
 {
     ws_gate *gate = gate_new(g, "finite", 0.0);
     for (size_t i = 0; i < s->n; i++) {
-        const uint64_t bad = s->tensors[i].nans + s->tensors[i].infinities;
+        const ws_tensor_stats *t = &s->tensors[i];
+        const uint64_t bad = t->nans + t->infinities + t->not_bool;
         if (bad > 0)
-            count(gate, s->tensors[i].t->name, (double)bad);
+            count(gate, t->t->name, (double)bad);
     }
-    gate->value = (double)(s->nans + s->infinities);
+    gate->value = (double)(s->nans + s->infinities + s->not_bool);
 }
 
 static void gate_same(ws_gates *g, const ws_diff *d)

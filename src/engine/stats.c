@@ -54,6 +54,8 @@ static ws_status scan_slice(void *arg, size_t tensor, uint64_t slice, void *part
             st = ws_scan_tick(w, len, err);
         if (st != WS_OK)
             return st;
+        if (t->dtype == WS_DT_BOOL)
+            ws_stats_add_bool(partial, buf->raw, len);
         for (size_t i = 0; i < len; i += WS_COMPARE_TILE * size) {
             const size_t rest = (len - i) / size;
             const size_t n = rest < WS_COMPARE_TILE ? rest : WS_COMPARE_TILE;
@@ -75,6 +77,7 @@ static void join_slice(void *arg, size_t tensor, const void *partial)
     s->zeros += p->zeros;
     s->nans += p->nans;
     s->infinities += p->infinities;
+    s->not_bool += p->not_bool;
     if (p->n == 0)
         return;
     const double na = (double)j->n, nb = (double)p->n;
@@ -137,6 +140,7 @@ static void job_finish(struct stats_job *job, size_t n)
         out->zeros += s->zeros;
         out->nans += s->nans;
         out->infinities += s->infinities;
+        out->not_bool += s->not_bool;
     }
 }
 

@@ -16,3 +16,8 @@ wsurg check b.st --against a.st --frozen @names --json >c.json; echo $?
 jsoncheck "$SCHEMA" c.json
 wsurg check - --against a.st --max-rel-delta 9 <b.st; echo $?
 wsurg check bad.st --against a.st --max-rel-delta 1e30 --json | sed 's/.*"result"/"result"/; s/,"run".*//'
+# A BOOL is 0 or 1.
+mkmodel flags.st x:BOOL:3:1 y:BOOL:4:2
+wsurg check flags.st; echo $?
+wsurg inspect flags.st --stats | grep ' y'
+wsurg inspect flags.st --stats --json | grep -o '"not_bool":[0-9]*'
