@@ -162,6 +162,8 @@ ws_status ws_taskvec_extract(ws_taskvec_result **out, const ws_taskvec_extract_r
     if (st == WS_OK)
         st = ws_tv_check_out(&req->write, err);
     if (st == WS_OK)
+        ws_tv_sparse_sweep(req->write.out);
+    if (st == WS_OK)
         st = ws_tv_open_model(&base, req->base, ctx, err);
     if (st == WS_OK)
         st = ws_tv_open_model(&model, req->model, ctx, err);

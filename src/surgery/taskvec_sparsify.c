@@ -8,9 +8,11 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "ckpt/ckpt_internal.h"
+#include "ckpt/stage.h"
 #include "surgery/taskvec_write.h"
 #include "wsurg/method.h"
 
@@ -149,6 +151,37 @@ static char *staged_name(const char *out)
     char *name = b.failed ? NULL : ws_strdup(b.p);
     ws_buf_free(&b);
     return name;
+}
+
+/** ".NAME.wsurg" beside a staged NAME: the staging folder of the merge. */
+static char *folder_name(const char *name)
+{
+    ws_buf b = { 0 };
+    const char *slash = strrchr(name, '/');
+    const size_t dir = slash != NULL ? (size_t)(slash - name) + 1 : 0;
+    ws_buf_add(&b, name, dir);
+    ws_buf_printf(&b, ".%s.wsurg", name + dir);
+    char *folder = b.failed ? NULL : ws_strdup(b.p);
+    ws_buf_free(&b);
+    return folder;
+}
+
+void ws_tv_sparse_sweep(const char *out)
+{
+    char *name = staged_name(out);
+    char *folder = name == NULL ? NULL : folder_name(name);
+    struct stat sb;
+    if (folder != NULL && (lstat(name, &sb) == 0 || lstat(folder, &sb) == 0)) {
+        const ws_stage_opts o = { .target = name,
+                                  .force = true,
+                                  .key = "00000000000000000000000000000000" };
+        ws_stage *stage = NULL;
+        if (ws_stage_open(&stage, &o, NULL, NULL) == WS_OK) // no live run has it
+            unlink(name);
+        ws_stage_close(stage, false);
+    }
+    ws_free(folder);
+    ws_free(name);
 }
 
 /** Plan and run it; the inputs are freed. */

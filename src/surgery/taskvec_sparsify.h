@@ -21,6 +21,10 @@ ws_status ws_tv_check_method(const ws_taskvec_extract_req *req, ws_err *err);
  * replaced nor resumed: said before a weight is read. */
 ws_status ws_tv_check_out(const ws_write_opts *w, ws_err *err);
 
+/** Remove what a killed run that made a sparsified vector for @p out left beside it. A
+ * live run's is left alone. */
+void ws_tv_sparse_sweep(const char *out);
+
 /**
  * Run the method of @p req on base 0 and, as its one model, the pair's updates; count
  * what comes out into the pair's plans.

@@ -182,6 +182,29 @@ resume_step() {
     same cut whole || fail "$1: after --resume the files differ"
 }
 
+# sparsified_steps: a task vector made through a method has staged work of its own beside
+# it; killed before each step, the next run to the same output leaves nothing of it
+sparsified_steps() {
+    local n=0 status
+    rm -rf whole && mkdir whole
+    "$WSURG" taskvec extract base tune1 -o whole/t.st -q -j "$THREADS" ||
+        fail "the undisturbed extract ended with status $?"
+    while [ $n -lt 300 ]; do
+        n=$((n + 1)) status=0
+        rm -rf cut && mkdir cut
+        { LD_PRELOAD=$KILLAT KILL_AT=$n "$WSURG" taskvec extract base tune1 \
+            --method ties -o cut/t.st -q -j "$THREADS" 2>killed.err; } 2>/dev/null ||
+            status=$?
+        [ $status -ne 0 ] || break
+        [ $status -eq 137 ] || fail "step $n: status $status: $(tail -n 1 killed.err)"
+        "$WSURG" taskvec extract base tune1 -o cut/t.st -q --force -j "$THREADS" ||
+            fail "extract after step $n ended with status $?"
+        same cut whole || fail "step $n: the next extract leaves other files"
+    done
+    [ $n -gt 20 ] || fail "only $n steps were seen: is $KILLAT preloaded?"
+    echo "t.st through a method: killed before each of $((n - 1)) steps"
+}
+
 models() { # MKLLAMA_OPTION...
     "$MKLLAMA" base "$@" && "$MKLLAMA" tune1 --tune 1 "$@" &&
         "$MKLLAMA" tune2 --tune 2 "$@" || exit 1
@@ -212,6 +235,7 @@ steps_over_old() {
 if [ -f "$KILLAT" ]; then
     steps_new m.safetensors
     steps_over_old m
+    sparsified_steps
     [ -z "$full" ] || { steps_new m && steps_over_old m.safetensors; }
 fi
 kills=0
