@@ -1,0 +1,475 @@
+/*
+ * peft_write.c - an adapter directory, written so that PEFT loads it
+ *
+ * Tensors are converted and written slice by slice with their digests; the header goes
+ * last, when the content's digest is known; the configuration has its keys sorted, as
+ * PEFT writes it.
+ */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/pool.h"
+#include "ckpt/st_write.h"
+#include "ckpt/stage.h"
+#include "ckpt/stage_manifest.h"
+#include "ws_config.h"
+#include "wsurg/adapter.h"
+#include "wsurg/digest.h"
+#include "wsurg/text.h"
+
+#define PREFIX "base_model.model."
+
+/** One tensor of the file: the header's view, and where its numbers are. */
+struct item {
+    ws_tensor t;
+    const float *floats;         // factors; or
+    const ws_adapter_copy *copy; // bytes
+    uint64_t shape[2];
+};
+
+struct writer {
+    const ws_adapter_spec *spec;
+    const ws_adapter_target *target;
+    struct item *items; // (n)
+    size_t n, cap;
+    ws_tensor **order;  // (n) as they lie in the file
+    ws_xxh128 *digests; // (n) in that order
+    int64_t r;          // most frequent
+    double alpha;       // most frequent among those of that rank
+    ws_arena arena;
+};
+
+static ws_status no_memory(ws_err *err)
+{
+    return ws_fail(err, WS_E_MEMORY, "no memory for an adapter");
+}
+
+static char *name_make(struct writer *w, const char *module, const char *suffix)
+{
+    const size_t n = strlen(PREFIX) + strlen(module) + strlen(suffix) + 1;
+    char *name = ws_arena_alloc(&w->arena, n);
+    if (name != NULL)
+        snprintf(name, n, PREFIX "%s%s", module, suffix);
+    return name;
+}
+
+/* ---- tensors ---- */
+
+static ws_status add_factor(struct writer *w, const char *module, const char *suffix,
+                            const float *numbers, int64_t rows, int64_t cols,
+                            ws_err *err)
+{
+    struct item *i = &w->items[w->n++];
+    i->floats = numbers;
+    i->shape[0] = (uint64_t)rows;
+    i->shape[1] = (uint64_t)cols;
+    i->t = (ws_tensor){ .name = name_make(w, module, suffix),
+                        .dtype = w->spec->dtype,
+                        .rank = cols > 0 ? 2 : 1,
+                        .shape = i->shape };
+    i->t.n_elements = (uint64_t)rows * (cols > 0 ? (uint64_t)cols : 1);
+    i->t.n_bytes = i->t.n_elements * (ws_dtype_info(w->spec->dtype)->bits / 8);
+    return i->t.name == NULL ? no_memory(err) : WS_OK;
+}
+
+static ws_status items_make(struct writer *w, ws_err *err)
+{
+    const ws_adapter_spec *s = w->spec;
+    w->cap = 3 * s->n_modules + s->n_copies;
+    w->items = ws_calloc(w->cap + 1, sizeof *w->items);
+    w->order = ws_calloc(w->cap + 1, sizeof *w->order);
+    w->digests = ws_calloc(w->cap + 1, sizeof *w->digests);
+    if (w->items == NULL || w->order == NULL || w->digests == NULL)
+        return no_memory(err);
+    ws_status st = WS_OK;
+    for (size_t k = 0; k < s->n_modules && st == WS_OK; k++) {
+        const ws_adapter_factors *m = &s->modules[k];
+        st = add_factor(w, m->path,
+                        m->embedding ? ".lora_embedding_A" : ".lora_A.weight", m->a,
+                        m->r, m->in, err);
+        if (st == WS_OK)
+            st = add_factor(w, m->path,
+                            m->embedding ? ".lora_embedding_B" : ".lora_B.weight", m->b,
+                            m->out, m->r, err);
+        if (st == WS_OK && m->magnitude != NULL)
+            st = add_factor(w, m->path, ".lora_magnitude_vector", m->magnitude, m->out,
+                            0, err);
+    }
+    for (size_t k = 0; k < s->n_copies && st == WS_OK; k++) {
+        struct item *i = &w->items[w->n++];
+        i->copy = &s->copies[k];
+        i->t = *s->copies[k].t;
+        i->t.name = name_make(w, s->copies[k].name, "");
+        if (i->t.name == NULL)
+            st = no_memory(err);
+    }
+    return st;
+}
+
+static ws_status order_make(struct writer *w, ws_err *err)
+{
+    for (size_t i = 0; i < w->n; i++)
+        w->order[i] = &w->items[i].t;
+    qsort(w->order, w->n, sizeof *w->order, ws_st_order);
+    ws_status st = WS_OK;
+    for (size_t i = 1; i < w->n && st == WS_OK; i++)
+        if (strcmp(w->order[i - 1]->name, w->order[i]->name) == 0) {
+            st = ws_fail(err, WS_E_SHAPE, "two parts of the adapter have one name");
+            ws_err_at(err, NULL, w->order[i]->name, -1);
+        }
+    return st;
+}
+
+/* ---- numbers ---- */
+
+/** Elements of a slice as they are stored. */
+static ws_status slice_make(const struct writer *w, const struct item *item,
+                            uint64_t offset, uint64_t len, void *out, ws_err *err)
+{
+    const ws_adapter_copy *copy = item->copy;
+    if (copy != NULL && copy->from != NULL)
+        return ws_ckpt_read(copy->from, copy->t, offset, (size_t)len, out, err);
+    if (copy != NULL) {
+        memcpy(out, (const char *)copy->data + offset, (size_t)len);
+        return WS_OK;
+    }
+    const size_t size = ws_dtype_info(w->spec->dtype)->bits / 8;
+    ws_store_tally tally;
+    ws_from_f32(w->spec->dtype, item->floats + offset / size, out, (size_t)len / size,
+                &tally);
+    if (tally.overflowed == 0 && tally.not_finite == 0)
+        return WS_OK;
+    ws_fail(err, WS_E_NOT_FINITE, "%s",
+            tally.not_finite > 0 ? "a factor holds NaN or infinity"
+                                 : "a factor holds a value too large for its dtype");
+    return ws_err_at(err, NULL, item->t.name, -1), WS_E_NOT_FINITE;
+}
+
+static ws_status tensor_write(struct writer *w, ws_stage *stage, int id, size_t at,
+                              ws_err *err)
+{
+    const ws_tensor *t = w->order[at];
+    // the header's view is the first member of its item
+    const struct item *item = (const struct item *)(const void *)t;
+    const size_t n = (size_t)ws_slice_count(t->rank, t->shape);
+    ws_xxh128 *slices = ws_calloc(n + 1, sizeof *slices);
+    void *buf = NULL;
+    size_t cap = 0;
+    ws_status st = slices == NULL ? no_memory(err) : WS_OK;
+    for (size_t i = 0; i < n && st == WS_OK; i++) {
+        uint64_t offset, len;
+        ws_slice_bytes(t, i, &offset, &len);
+        if (len > cap) {
+            ws_free(buf);
+            buf = ws_alloc((size_t)len);
+            cap = (size_t)len;
+        }
+        st = buf == NULL ? no_memory(err) : slice_make(w, item, offset, len, buf, err);
+        if (st == WS_OK)
+            st = ws_stage_write(stage, id, buf, (size_t)len, t->offset + offset, err);
+        if (st == WS_OK)
+            slices[i] = ws_xxh3(buf, (size_t)len);
+    }
+    if (st == WS_OK)
+        w->digests[at] = ws_tensor_digest(t, slices, n);
+    ws_free(buf);
+    ws_free(slices);
+    return st;
+}
+
+/** "xxh3-128:..." of all tensors. */
+static ws_status content_make(const struct writer *w, char out[48], ws_err *err)
+{
+    const char **names = ws_calloc(w->n + 1, sizeof *names);
+    size_t *idx = ws_calloc(w->n + 1, sizeof *idx);
+    char hex[33];
+    ws_status st = names == NULL || idx == NULL ? no_memory(err) : WS_OK;
+    for (size_t i = 0; i < w->n && st == WS_OK; i++)
+        names[i] = w->order[i]->name;
+    if (st == WS_OK) {
+        ws_xxh128_hex(ws_model_digest(names, w->digests, w->n, idx), hex);
+        snprintf(out, 48, "xxh3-128:%s", hex);
+    }
+    ws_free((void *)names);
+    ws_free(idx);
+    return st;
+}
+
+static ws_status header_make(struct writer *w, const char *content, uint8_t **out,
+                             uint64_t *len, ws_err *err)
+{
+    const ws_adapter_spec *s = w->spec;
+    ws_meta meta[8];
+    size_t n = 0;
+    meta[n++] = (ws_meta){ "format", "pt" };
+    if (s->content != NULL)
+        meta[n++] = (ws_meta){ WS_META_BASE, s->content };
+    if (!w->target->no_provenance)
+        meta[n++] = (ws_meta){ "wsurg.content", content };
+    if (!w->target->no_provenance && s->inputs != NULL)
+        meta[n++] = (ws_meta){ "wsurg.inputs", s->inputs };
+    meta[n++] = (ws_meta){ "wsurg.kind", "adapter" };
+    if (!w->target->no_provenance && s->recipe != NULL)
+        meta[n++] = (ws_meta){ "wsurg.recipe", s->recipe };
+    if (s->residual != NULL)
+        meta[n++] = (ws_meta){ WS_META_RESIDUAL, s->residual };
+    if (!w->target->no_provenance)
+        meta[n++] = (ws_meta){ "wsurg.version", WS_VERSION };
+    return ws_st_header(out, len, w->order, w->n, meta, n, err);
+}
+
+/* ---- configuration ---- */
+
+/** The most frequent rank, then alpha among the modules of that rank. */
+static void common_find(struct writer *w)
+{
+    const ws_adapter_spec *s = w->spec;
+    size_t best = 0;
+    w->r = 8;
+    w->alpha = 8;
+    for (size_t i = 0; i < s->n_modules; i++) {
+        size_t same = 0;
+        for (size_t k = 0; k < s->n_modules; k++)
+            same += s->modules[k].r == s->modules[i].r &&
+                    s->modules[k].alpha == s->modules[i].alpha;
+        if (same <= best)
+            continue;
+        best = same;
+        w->r = s->modules[i].r;
+        w->alpha = s->modules[i].alpha;
+    }
+}
+
+static void put_string(ws_buf *b, const char *s)
+{
+    if (s == NULL)
+        ws_buf_puts(b, "null");
+    else
+        ws_buf_json_string(b, s, strlen(s));
+}
+
+/** The shortest text that reads back as @p x. */
+static void put_number(ws_buf *b, double x)
+{
+    char text[32];
+    for (int digits = 1; digits <= 17; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, x);
+        if (strtod(text, NULL) == x)
+            break;
+    }
+    ws_buf_puts(b, text);
+}
+
+static int compare_text(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/** A sorted list of strings, as PEFT indents it; null when there are none. */
+static void put_list(ws_buf *b, const char **list, size_t n)
+{
+    if (n == 0) {
+        ws_buf_puts(b, "null");
+        return;
+    }
+    qsort((void *)list, n, sizeof *list, compare_text);
+    ws_buf_putc(b, '[');
+    for (size_t i = 0; i < n; i++) {
+        ws_buf_puts(b, i == 0 ? "\n    " : ",\n    ");
+        put_string(b, list[i]);
+    }
+    ws_buf_puts(b, "\n  ]");
+}
+
+/** rank_pattern or alpha_pattern: modules unlike the most, each under its path. */
+static void put_pattern(ws_buf *b, const struct writer *w, bool rank)
+{
+    const ws_adapter_spec *s = w->spec;
+    bool any = false;
+    for (size_t i = 0; i < s->n_modules; i++) {
+        const ws_adapter_factors *m = &s->modules[i];
+        if (rank ? m->r == w->r : m->alpha == w->alpha)
+            continue;
+        ws_buf_puts(b, any ? ",\n    " : "{\n    ");
+        put_string(b, m->path);
+        ws_buf_puts(b, ": ");
+        put_number(b, rank ? (double)m->r : m->alpha);
+        any = true;
+    }
+    ws_buf_puts(b, any ? "\n  }" : "{}");
+}
+
+/** Modules of the copies that are no plain biases. */
+static size_t saved_list(struct writer *w, const char **list)
+{
+    const ws_adapter_spec *s = w->spec;
+    size_t n = 0;
+    for (size_t i = 0; i < s->n_copies; i++) {
+        const char *dot = strrchr(s->copies[i].name, '.');
+        const size_t len =
+            dot == NULL ? strlen(s->copies[i].name) : (size_t)(dot - s->copies[i].name);
+        char *module = ws_arena_alloc(&w->arena, len + 1);
+        if (module == NULL || s->copies[i].bias)
+            continue;
+        memcpy(module, s->copies[i].name, len);
+        bool seen = false;
+        for (size_t k = 0; k < n; k++)
+            seen |= strcmp(list[k], module) == 0;
+        if (!seen)
+            list[n++] = module;
+    }
+    return n;
+}
+
+static ws_status config_make(struct writer *w, ws_buf *b, ws_err *err)
+{
+    const ws_adapter_spec *s = w->spec;
+    const char **list = ws_calloc(s->n_modules + s->n_copies + 1, sizeof *list);
+    bool biases = false;
+    if (list == NULL)
+        return no_memory(err);
+    for (size_t i = 0; i < s->n_copies; i++)
+        biases |= s->copies[i].bias;
+    common_find(w);
+    ws_buf_puts(b, "{\n  \"alpha_pattern\": ");
+    put_pattern(b, w, false);
+    ws_buf_puts(b, ",\n  \"auto_mapping\": null,\n  \"base_model_name_or_path\": ");
+    put_string(b, s->base);
+    ws_buf_printf(b, ",\n  \"bias\": \"%s\",\n  \"fan_in_fan_out\": %s",
+                  biases ? "all" : "none", s->fan_in_fan_out ? "true" : "false");
+    ws_buf_puts(b, ",\n  \"inference_mode\": true,\n  \"init_lora_weights\": true,\n"
+                   "  \"lora_alpha\": ");
+    put_number(b, w->alpha);
+    ws_buf_puts(b, ",\n  \"lora_bias\": false,\n  \"lora_dropout\": 0.0,\n"
+                   "  \"modules_to_save\": ");
+    put_list(b, list, saved_list(w, list));
+    ws_buf_printf(b, ",\n  \"peft_type\": \"LORA\",\n  \"r\": %lld", (long long)w->r);
+    ws_buf_puts(b, ",\n  \"rank_pattern\": ");
+    put_pattern(b, w, true);
+    ws_buf_puts(b, ",\n  \"revision\": null,\n  \"target_modules\": ");
+    for (size_t i = 0; i < s->n_modules; i++)
+        list[i] = s->modules[i].path;
+    if (s->n_modules == 0)
+        ws_buf_puts(b, "[]");
+    else
+        put_list(b, list, s->n_modules);
+    ws_buf_puts(b, ",\n  \"task_type\": ");
+    put_string(b, s->task == NULL ? "CAUSAL_LM" : s->task);
+    ws_buf_printf(b, ",\n  \"use_dora\": %s,\n  \"use_rslora\": %s\n}\n",
+                  s->dora ? "true" : "false", s->rslora ? "true" : "false");
+    ws_free((void *)list);
+    return b->failed ? no_memory(err) : WS_OK;
+}
+
+/* ---- the directory ---- */
+
+static ws_status weights_write(struct writer *w, ws_stage *stage, char content[48],
+                               ws_err *err)
+{
+    static const char unknown[] = "xxh3-128:00000000000000000000000000000000";
+    uint8_t *header = NULL;
+    uint64_t len = 0, again = 0;
+    int id = -1;
+    ws_status st = header_make(w, unknown, &header, &len, err);
+    ws_free(header);
+    header = NULL;
+    uint64_t bytes = len;
+    for (size_t i = 0; i < w->n && st == WS_OK; i++)
+        bytes += w->order[i]->n_bytes;
+    if (st == WS_OK)
+        st = ws_stage_file(stage, WS_ADAPTER_WEIGHTS, bytes, &id, err);
+    for (size_t i = 0; i < w->n && st == WS_OK; i++)
+        st = tensor_write(w, stage, id, i, err);
+    if (st == WS_OK)
+        st = content_make(w, content, err);
+    if (st == WS_OK)
+        st = header_make(w, content, &header, &again, err);
+    if (st == WS_OK && again != len)
+        st = ws_fail(err, WS_E_INTERNAL, "an adapter's header changed its length");
+    if (st == WS_OK)
+        st = ws_stage_write(stage, id, header, (size_t)len, 0, err);
+    ws_free(header);
+    return st;
+}
+
+/** Check what is staged, and show it. */
+static ws_status show(const struct writer *w, ws_stage *stage, const char *content,
+                      const ws_ctx *ctx, ws_manifest **files, ws_err *err)
+{
+    const char *asked = w->target->manifest;
+    const bool none = asked != NULL && strcmp(asked, "none") == 0;
+    const ws_stage_expect expect = { (const ws_tensor *const *)w->order, w->digests,
+                                     w->n };
+    char *path = NULL;
+    ws_pool *pool = NULL;
+    ws_manifest *m = NULL;
+    ws_status st = ws_stage_sync(stage, err);
+    if (st == WS_OK)
+        st = ws_pool_new(&pool, ws_ctx_threads(ctx), err);
+    if (st == WS_OK)
+        st = ws_stage_check(&m, stage, pool, ctx, &expect, 1, err);
+    ws_pool_free(pool);
+    if (st == WS_OK) {
+        snprintf(m->content, sizeof m->content, "%s", content);
+        path = none            ? NULL
+               : asked != NULL ? ws_strdup(asked)
+                               : ws_stage_manifest_path(w->target->out, true);
+        if (path == NULL && !none)
+            st = no_memory(err);
+    }
+    if (st == WS_OK)
+        st = ws_stage_commit(stage, m, path, err);
+    ws_free(path);
+    if (st == WS_OK && files != NULL)
+        *files = m;
+    else
+        ws_manifest_free(m);
+    return st;
+}
+
+static ws_status directory_write(struct writer *w, const ws_ctx *ctx,
+                                 ws_manifest **files, ws_err *err)
+{
+    const ws_adapter_target *t = w->target;
+    const ws_stage_opts o = { .target = t->out,
+                              .is_dir = true,
+                              .force = t->force,
+                              .key = "00000000000000000000000000000000",
+                              .inputs = t->inputs,
+                              .n_inputs = t->n_inputs };
+    ws_stage *stage = NULL;
+    ws_buf config = { 0 };
+    char content[48];
+    ws_status st = ws_stage_open(&stage, &o, ctx == NULL ? NULL : ctx->warnings, err);
+    if (st == WS_OK)
+        st = weights_write(w, stage, content, err);
+    if (st == WS_OK)
+        st = config_make(w, &config, err);
+    if (st == WS_OK)
+        st = ws_stage_put(stage, WS_ADAPTER_CONFIG, config.p, config.n, err);
+    if (st == WS_OK)
+        st = show(w, stage, content, ctx, files, err);
+    ws_buf_free(&config);
+    ws_stage_close(stage, false);
+    return st;
+}
+
+ws_status ws_adapter_write(const ws_adapter_spec *spec, const ws_adapter_target *target,
+                           const ws_ctx *ctx, ws_manifest **files, ws_err *err)
+{
+    struct writer w = { .spec = spec, .target = target };
+    ws_status st = items_make(&w, err);
+    if (st == WS_OK)
+        st = order_make(&w, err);
+    if (st == WS_OK)
+        st = directory_write(&w, ctx, files, err);
+    if (st != WS_OK)
+        ws_err_at(err, target->out, NULL, -1);
+    ws_free(w.items);
+    ws_free(w.order);
+    ws_free(w.digests);
+    ws_arena_free(&w.arena);
+    return st;
+}
