@@ -187,8 +187,13 @@ typedef struct ws_passes {
                                                NULL: scans look at all */
 } ws_passes;
 
-/** Where a method takes no base, one that is given is the first model. */
-typedef enum ws_base_use { WS_BASE_NONE, WS_BASE_REQUIRED } ws_base_use;
+/** Where a method takes no base, one that is given is the first model; where it is
+ * optional, it has one only when one is named. */
+typedef enum ws_base_use {
+    WS_BASE_NONE,
+    WS_BASE_REQUIRED,
+    WS_BASE_OPTIONAL
+} ws_base_use;
 
 /* ---- task vectors ---------------------------------------------------------------- */
 

@@ -124,7 +124,11 @@ static void method_print(ws_run *run, const ws_method *m)
         ws_run_print(run, "%zu", m->models.min);
     else
         ws_run_print(run, "%zu to %zu", m->models.min, m->models.max);
-    ws_run_print(run, "%s\n", m->base == WS_BASE_REQUIRED ? ", beside a base" : "");
+    ws_run_print(run, "%s\n",
+                 m->base == WS_BASE_REQUIRED ? ", beside a base"
+                 : m->base == WS_BASE_OPTIONAL
+                     ? ", beside a base where --base names one"
+                     : "");
     ws_run_print(run, "source      %s\n", m->source);
     if (m->params && m->params->name) {
         ws_run_print(run, "parameters  (--set NAME=VALUE; default, range)\n");

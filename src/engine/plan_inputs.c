@@ -207,7 +207,8 @@ void ws_plan_open_inputs(ws_plan *plan)
         ws_diag_report(priv->errors, WS_E_USAGE, NULL, "no model named");
         return;
     }
-    plan->has_base = plan->method->base == WS_BASE_REQUIRED;
+    plan->has_base = plan->method->base == WS_BASE_REQUIRED ||
+                     (plan->method->base == WS_BASE_OPTIONAL && req->base != NULL);
     plan->base_implied = plan->has_base && req->base == NULL;
     plan->n_models = plan->n_inputs - (plan->has_base ? 1 : 0);
     check_kinds(plan);

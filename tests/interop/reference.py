@@ -110,7 +110,8 @@ def multislerp(base, models, params, peer=None):
     tangent = sum(w * (u - np.sum(u * mean) * mean) for w, u in zip(weights, units))
     r = norm(tangent) + eps
     scale = sum(w * norm(v) for w, v in zip(weights, vectors))
-    return Result((mean * np.cos(r) + tangent * np.sin(r) / r) * scale + origin)
+    out = (mean * np.cos(r) + tangent * np.sin(r) / r) * scale
+    return Result(out + origin, slack=float(np.abs(out).max()) * wobble(out.size))
 
 
 def karcher(base, models, params, peer=None):
@@ -134,7 +135,8 @@ def karcher(base, models, params, peer=None):
             break
         mean = np.cos(step) * mean + np.sin(step) * tangent / step
         mean = mean / norm(mean)
-    return Result(sum(norms) / len(norms) * mean)
+    out = sum(norms) / len(norms) * mean
+    return Result(out, slack=float(np.abs(out).max()) * wobble(out.size))
 
 
 def passthrough(base, models, params, peer=None):
