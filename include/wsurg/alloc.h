@@ -52,6 +52,9 @@ WS_API char *ws_strndup(const char *s, size_t n);
  * never fail. */
 WS_API void ws_alloc_fail_after(long n);
 
+/** For tests: whether the failure asked for has happened (or none was asked for). */
+WS_API bool ws_alloc_failed(void);
+
 /** For tests: blocks not yet freed. */
 WS_API long ws_alloc_live(void);
 

@@ -82,6 +82,11 @@ void ws_alloc_fail_after(long n)
     atomic_store(&fail_after, n);
 }
 
+bool ws_alloc_failed(void)
+{
+    return atomic_load(&fail_after) < 0;
+}
+
 long ws_alloc_live(void)
 {
     return atomic_load(&live);

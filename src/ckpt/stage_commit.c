@@ -205,8 +205,9 @@ static ws_status place_far(const ws_stage *s, int at, const char *name, ws_err *
     return st;
 }
 
-/** Rename the staged manifest to the absolute @p path. */
-static ws_status place_manifest(const ws_stage *s, const char *path, ws_err *err)
+/** The folder of the absolute @p path, opened. */
+static ws_status open_folder_of(const ws_stage *s, const char *path, int *at,
+                                ws_err *err)
 {
     const char *slash = strrchr(path, '/');
     if (slash == NULL)
@@ -214,20 +215,25 @@ static ws_status place_manifest(const ws_stage *s, const char *path, ws_err *err
     char *folder = ws_strndup(path, slash == path ? 1 : (size_t)(slash - path));
     if (folder == NULL)
         return no_memory(s, err);
-    const int at = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    *at = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     const int sys = errno;
     ws_free(folder);
-    if (at < 0)
-        return ws_stage_fail(s, sys, "open the manifest's folder", err);
+    return *at >= 0 ? WS_OK : ws_stage_fail(s, sys, "open the manifest's folder", err);
+}
+
+/** Rename the staged manifest to the absolute @p path, in the open folder @p at. */
+static ws_status place_manifest(const ws_stage *s, const char *path, int at,
+                                ws_err *err)
+{
+    const char *name = strrchr(path, '/') + 1;
     ws_status st = WS_OK;
     ws_step();
-    if (renameat(s->folder_fd, WS_STAGE_MANIFEST, at, slash + 1) != 0)
-        st = errno == EXDEV ? place_far(s, at, slash + 1, err)
+    if (renameat(s->folder_fd, WS_STAGE_MANIFEST, at, name) != 0)
+        st = errno == EXDEV ? place_far(s, at, name, err)
                             : ws_stage_fail(s, errno, "put the manifest in place", err);
     ws_step();
     if (st == WS_OK && fsync(at) != 0 && errno != EINVAL)
         st = ws_stage_fail(s, errno, "sync the manifest's folder", err);
-    close(at);
     return st;
 }
 
@@ -298,23 +304,32 @@ static ws_status look_again(const struct commit *c, ws_err *err)
                                             : st;
 }
 
+/** The rename, and the manifest after it. What may fail for want of memory or of a
+ * folder is done before anything is to be seen. */
 static ws_status show(const struct commit *c, ws_err *err)
 {
     ws_stage *s = c->s;
+    int at = -1;
     ws_status st = look_again(c, err);
+    if (st == WS_OK && c->beside != NULL)
+        st = open_folder_of(s, c->beside, &at, err);
     if (st == WS_OK && !s->is_dir)
         st = remove_manifest(s, c->usual, err);
     if (st == WS_OK && c->beside != NULL)
         st = remove_manifest(s, c->beside, err);
     if (st == WS_OK)
         st = appear(s, err);
-    if (st != WS_OK)
-        return st;
-    s->finished = true; // whatever fails now, the output is there and whole
-    ws_step();
-    if (fsync(s->parent_fd) != 0 && errno != EINVAL)
-        return ws_stage_fail(s, errno, "sync the output's folder", err);
-    return c->beside == NULL ? WS_OK : place_manifest(s, c->beside, err);
+    if (st == WS_OK) {
+        s->finished = true; // whatever fails now, the output is there and whole
+        ws_step();
+        if (fsync(s->parent_fd) != 0 && errno != EINVAL)
+            st = ws_stage_fail(s, errno, "sync the output's folder", err);
+    }
+    if (st == WS_OK && c->beside != NULL)
+        st = place_manifest(s, c->beside, at, err);
+    if (at >= 0)
+        close(at);
+    return st;
 }
 
 ws_status ws_stage_finish(ws_stage *s, const char *manifest, ws_err *err)
@@ -323,7 +338,13 @@ ws_status ws_stage_finish(ws_stage *s, const char *manifest, ws_err *err)
     if (*manifest == '\0' ||
         fstatat(s->folder_fd, WS_STAGE_MANIFEST, &sb, AT_SYMLINK_NOFOLLOW) != 0)
         return WS_OK;
-    return place_manifest(s, manifest, err);
+    int at = -1;
+    ws_status st = open_folder_of(s, manifest, &at, err);
+    if (st != WS_OK)
+        return st;
+    st = place_manifest(s, manifest, at, err);
+    close(at);
+    return st;
 }
 
 ws_status ws_stage_commit(ws_stage *s, const ws_manifest *m, const char *manifest_path,
