@@ -399,6 +399,14 @@ ws_ckpt_kind ws_ckpt_kind_of(const ws_ckpt *c)
     return c->kind;
 }
 
+uint64_t ws_ckpt_memory(const ws_ckpt *c)
+{
+    enum { OWN = 128 }; // a tensor whose bytes are computed has more about it
+    return c->arena.total + c->n * sizeof *c->records + c->n_slots * sizeof *c->slots +
+           c->n_files * (sizeof *c->files + sizeof *c->fds) +
+           (c->ops != NULL ? c->n * OWN : 0);
+}
+
 size_t ws_ckpt_count(const ws_ckpt *c)
 {
     return c->n;

@@ -192,4 +192,7 @@ WS_API void ws_hf_index_free(ws_hf_index *x);
 WS_API ws_status ws_hf_dir_open(ws_ckpt **out, const char *path, ws_diag *warnings,
                                 ws_err *err);
 
+/** Bytes of memory that the tables of @p c take. */
+WS_API uint64_t ws_ckpt_memory(const ws_ckpt *c);
+
 #endif

@@ -270,7 +270,7 @@ static ws_status wrong(const ws_finish *f, const char *what, const char *name,
 }
 
 /** The header of one staged file, read back, must be the plan's. */
-static ws_status check_file(const ws_finish *f, size_t file, ws_err *err)
+static ws_status check_file(const ws_finish *f, size_t file, ws_result *r, ws_err *err)
 {
     const ws_plan_file *pf = &f->plan->files[file];
     ws_buf path = { 0 };
@@ -292,6 +292,7 @@ static ws_status check_file(const ws_finish *f, size_t file, ws_err *err)
             t->n_bytes != want->n_bytes)
             st = wrong(f, "a tensor's header differs", want->name, err);
     }
+    ws_result_note_memory(r, pf->header_len); // freed when it was opened
     ws_ckpt_free(c);
     return st;
 }
@@ -383,7 +384,7 @@ static ws_status show(const ws_finish *f, const char *content, ws_result *r,
     ws_status st = ws_stage_sync(f->stage, err);
     for (size_t i = 0; st == WS_OK && i < f->plan->n_files; i++)
         if (f->ids == NULL || f->ids[i] >= 0)
-            st = check_file(f, i, err);
+            st = check_file(f, i, r, err);
     char *path = NULL;
     ws_manifest *m = NULL;
     if (st == WS_OK)

@@ -43,6 +43,9 @@ ws_status ws_plan_is_done(ws_plan *plan, const ws_ctx *ctx, bool *done, ws_err *
 ws_result *ws_result_new(void);
 void *ws_result_alloc(ws_result *r, size_t n, size_t size);
 const char *ws_result_strdup(ws_result *r, const char *s);
+/** Memory outside the executor is looked at where it may be largest; @p more bytes were
+ * held until now. */
+void ws_result_note_memory(ws_result *r, uint64_t more);
 void ws_result_stats(ws_result *r, const ws_plan *plan, const ws_exec *exec,
                      size_t first, size_t n);
 /** Warnings that only the run could find. */

@@ -2,6 +2,7 @@
  * plan_cost.c - what a plan will take, and how the executor cuts its work to fit
  */
 #include "base/os.h"
+#include "ckpt/ckpt_internal.h"
 #include "engine/exec.h"
 #include "engine/parts.h"
 #include "wsurg/text.h"
@@ -40,16 +41,28 @@ static uint64_t kept_bytes(const ws_plan *plan)
     return n;
 }
 
-/** The plan itself, headers, and the readers' tables: some hundred bytes a tensor. */
+/** The plan itself, its headers and its readers. */
 static uint64_t plan_bytes(const ws_plan *plan)
 {
-    enum { READER = 320 };
-    uint64_t n = plan->priv->arena.total;
+    uint64_t n = plan->priv->arena.total - plan->priv->untouched;
     for (size_t k = 0; k < plan->n_inputs; k++)
-        n += ws_ckpt_count(plan->inputs[k].ckpt) * READER;
+        n += ws_ckpt_memory(plan->inputs[k].ckpt);
     for (size_t f = 0; f < plan->n_files; f++)
         n += plan->files[f].header_len;
     return n;
+}
+
+/** What the end adds: lists over all tensors, and a reader of each file, its header
+ * included, to see that it is as planned. */
+static uint64_t finish_bytes(const ws_plan *plan)
+{
+    enum { READER = 192, LISTED = 64 };
+    uint64_t most = 0;
+    for (size_t f = 0; f < plan->n_files; f++) {
+        const uint64_t n = plan->files[f].n * READER + plan->files[f].header_len;
+        most = n > most ? n : most;
+    }
+    return most + plan->n_tensors * LISTED;
 }
 
 static void configure(const ws_plan *plan, ws_exec_config *c, int threads, size_t tile,
@@ -127,7 +140,8 @@ void ws_plan_price(ws_plan *plan)
     const uint64_t limit = ws_ctx_memory(ctx);
     ws_exec_config *c = &plan->priv->exec;
     tensors_seen(plan);
-    c->fixed_bytes = BASELINE + plan_bytes(plan) + kept_bytes(plan);
+    c->fixed_bytes =
+        BASELINE + plan_bytes(plan) + kept_bytes(plan) + finish_bytes(plan);
     ws_exec_config least = *c;
     configure(plan, &least, 1, TILE_LEAST, 1);
     plan->cost.memory_floor = total(&least);

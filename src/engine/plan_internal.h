@@ -69,6 +69,7 @@ struct ws_plan_priv {
     bool tie_cleared;       /**< a tied head is written as a tensor of its own */
     const char *index_name; /**< of a sharded output, or NULL */
     char whole_key[33];     /**< the key, whatever the part */
+    size_t untouched;       /**< bytes of the arena that were never written */
     size_t first_tensor,
         end_tensor; /**< what executors of this run see, for the price */
     ws_exec_config exec;

@@ -373,6 +373,8 @@ void ws_plan_match(ws_plan *plan)
             match_name(plan, name, &col);
         }
     }
+    plan->priv->untouched = (most - plan->n_tensors) * sizeof *plan->tensors +
+                            (most - plan->n_dropped) * sizeof *plan->dropped;
     if (plan->n_tensors == 0 && plan->priv->errors->n == 0)
         ws_diag_report(plan->priv->errors, WS_E_MISSING, NULL,
                        "the inputs have no tensor in common");

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "base/os.h"
 #include "engine/exec.h"
 #include "engine/finish.h"
 
@@ -112,6 +113,13 @@ static void cosines(ws_result *r, const ws_plan *plan, const double *sums)
                       sqrt(product(sums, n, a, a) * product(sums, n, b, b)));
     for (size_t j = 0; r->base_cosines != NULL && j <= n; j++)
         r->base_cosines[j] = mean_cosine(sums, n, j);
+}
+
+void ws_result_note_memory(ws_result *r, uint64_t more)
+{
+    const uint64_t now = ws_os_memory_now() + more;
+    if (now > r->usage.peak_memory)
+        r->usage.peak_memory = now;
 }
 
 void ws_result_stats(ws_result *r, const ws_plan *plan, const ws_exec *exec,

@@ -27,14 +27,6 @@ struct run {
     double start;
 };
 
-/** Peak memory outside the executor is seen where it may be largest. */
-static void note_memory(ws_result *r)
-{
-    const uint64_t now = ws_os_memory_now();
-    if (now > r->usage.peak_memory)
-        r->usage.peak_memory = now;
-}
-
 /* ---- tensors without arithmetic pass through only when identical ---- */
 
 static ws_status differs(const ws_plan *plan, const ws_plan_tensor *pt, size_t k,
@@ -254,7 +246,7 @@ static ws_status run_steps(struct run *run, ws_result *r, ws_err *err)
         return st;
     if ((st = open_files(run, err)) != WS_OK || (st = stream(run, r, err)) != WS_OK)
         return st;
-    note_memory(r);
+    ws_result_note_memory(r, 0);
     ws_result_stats(r, plan, run->exec, run->first, run->n);
     ws_result_warn(r, plan, run->ctx == NULL ? NULL : run->ctx->warnings);
     const ws_finish f = {
@@ -273,7 +265,7 @@ static ws_status run_steps(struct run *run, ws_result *r, ws_err *err)
     if ((st = check_strict(run->ctx, err)) != WS_OK)
         return st;
     st = ws_finish_run(&f, r, err);
-    note_memory(r);
+    ws_result_note_memory(r, 0);
     return st;
 }
 
