@@ -39,6 +39,14 @@ typedef enum ws_data_bos {
     WS_BOS_EACH /**< the tokenizer's bos token */
 } ws_data_bos;
 
+/** Which documents of JSONL end with the eos token; a plain text file never does, and
+ * rendered conversations end as their format says. */
+typedef enum ws_data_eos {
+    WS_EOS_AUTO,       /**< all that do not end with it already */
+    WS_EOS_COMPLETION, /**< completions, not `text` */
+    WS_EOS_NONE
+} ws_data_eos;
+
 /** Which targets count. */
 typedef enum ws_data_loss {
     WS_LOSS_AUTO, /**< completions of prompt and completion, and of pairs; else all */
@@ -58,8 +66,7 @@ typedef struct ws_data_opts {
                          target lost; longer examples lose their end */
     bool pack;      /**< fill rows with several documents; see ws_batch.start */
     ws_data_bos bos;
-    bool no_eos; /**< do not end documents of JSONL with the eos token (a plain text
-                      file never is) */
+    ws_data_eos eos;
     ws_data_loss loss;
     const char *chat_format; /**< NULL: recognise the model's template */
     const char *model;       /**< directory with tokenizer_config.json, for the chat
