@@ -65,6 +65,10 @@ WS_API ws_status ws_chat_render(const ws_chat *c, const ws_message *turns, size_
                                 bool prompt, ws_buf *out, ws_chat_part *parts,
                                 size_t *n_parts, ws_err *err);
 
+/** What ends the assistant's turn, without white space: "<|im_end|>". Into @p out, cut
+ * to @p size bytes. */
+WS_API void ws_chat_end(const ws_chat *c, char *out, size_t size);
+
 #ifdef __cplusplus
 }
 #endif

@@ -21,6 +21,8 @@ typedef struct ws_generate_opts {
     double repetition_penalty; /**< logits of tokens seen are divided by it (multiplied
                                     where negative); 1: none */
     uint64_t seed;
+    const int32_t *stop; /**< (n_stop) tokens that end a text beside the model's own */
+    int n_stop;
 } ws_generate_opts;
 
 #define WS_GENERATE_OPTS_INIT                                                          \
@@ -55,6 +57,28 @@ WS_API ws_status ws_generate(const ws_model *m, const int32_t *prompt, int64_t n
                              bool (*token)(void *arg, int32_t id), void *arg,
                              ws_generate_result *result, const ws_ctx *ctx,
                              ws_err *err);
+
+/**
+ * Many texts from one prompt, side by side; each token goes to @p token with the number
+ * of its text, which returns false to stop that one. Texts are handed out interleaved,
+ * each in its order; the same seed gives the same texts, whatever the number of
+ * threads. Text 0 alone is that of ws_generate().
+ *
+ * @param samples  >= 1
+ * @param results  (samples) out; seconds are those of the whole run
+ * @return as ws_generate()
+ */
+WS_API ws_status ws_generate_many(const ws_model *m, const int32_t *prompt, int64_t n,
+                                  const ws_generate_opts *opts, int64_t samples,
+                                  bool (*token)(void *arg, int64_t sample, int32_t id),
+                                  void *arg, ws_generate_result *results,
+                                  const ws_ctx *ctx, ws_err *err);
+
+/** What eos_token_id of generation_config.json in @p folder lists, at most @p most ids;
+ * *n is 0 where there is no such file or field.
+ * @return WS_OK; WS_E_HEADER it is malformed; WS_E_IO; WS_E_MEMORY */
+WS_API ws_status ws_generate_stops(const char *folder, int32_t *out, int most, int *n,
+                                   ws_err *err);
 
 #ifdef __cplusplus
 }

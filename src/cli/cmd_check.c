@@ -2,7 +2,10 @@
  * cmd_check.c - gates that a model must pass
  */
 #include <math.h>
+#include <stdio.h>
+#include <string.h>
 
+#include "eval_run.h"
 #include "model_args.h"
 #include "report.h"
 #include "wsurg/gates.h"
@@ -12,7 +15,73 @@ struct check_args {
     const char *model, *against, *frozen, *only;
     bool finite, same;
     double max_rel_delta, min_cosine;
+    const char *max_loss_rise;
+    double rise;
+    struct ws_eval_args e;
 };
+
+/** "2%" or "0.02". */
+static bool share_parse(const char *text, double *out)
+{
+    char number[64];
+    const size_t n = strlen(text);
+    const bool percent = n > 0 && text[n - 1] == '%';
+
+    if (n - percent >= sizeof number)
+        return false;
+    snprintf(number, sizeof number, "%.*s", (int)(n - percent), text);
+    if (!ws_parse_real(number, out))
+        return false;
+    *out /= percent ? 100.0 : 1.0;
+    return *out >= 0.0;
+}
+
+static void check_check(ws_run *run, void *args)
+{
+    struct check_args *a = args;
+    const bool data = a->e.data.n > 0;
+
+    if (a->max_loss_rise && !share_parse(a->max_loss_rise, &a->rise))
+        ws_run_error(run, WS_E_USAGE,
+                     "option '--max-loss-rise' is '%s', wanted a share as 2%% or 0.02",
+                     a->max_loss_rise);
+    if (data != (a->max_loss_rise != NULL))
+        ws_run_error(run, WS_E_USAGE, "option '--%s' needs --%s",
+                     data ? "data" : "max-loss-rise", data ? "max-loss-rise" : "data");
+    if (a->max_loss_rise && !a->against)
+        ws_run_error(run, WS_E_USAGE, "option '--max-loss-rise' needs --against");
+    ws_eval_check(run, &a->e);
+}
+
+/** The gate of losses: what the model's rise above those of --against. */
+static ws_status loss_gate(ws_run *run, const struct check_args *a, ws_gates *g)
+{
+    struct ws_eval_row model, base;
+    ws_gate *gate = &g->gates[g->n];
+
+    ws_status st = ws_eval_model(run, &a->e, a->against, NULL, &base);
+    if (st == WS_OK) {
+        st = ws_eval_model(run, &a->e, a->model, NULL, &model);
+        *gate = (ws_gate){ .name = "max-loss-rise", .passed = true, .limit = a->rise };
+        gate->value = -(double)INFINITY;
+        for (size_t i = 0; st == WS_OK && i < a->e.data.n; i++) {
+            const double rise =
+                ws_eval_loss(&model.cell[i]) / ws_eval_loss(&base.cell[i]) - 1.0;
+            gate->value = rise > gate->value ? rise : gate->value;
+            if (rise <= a->rise)
+                continue;
+            gate->passed = g->passed = false;
+            if (gate->n_worst < WS_GATE_WORST) {
+                gate->worst[gate->n_worst].tensor = a->e.source[i].name;
+                gate->worst[gate->n_worst++].value = rise;
+            }
+        }
+        g->n += st == WS_OK;
+        ws_eval_row_free(&model);
+    }
+    ws_eval_row_free(&base);
+    return st;
+}
 
 static void check_json(ws_run *run, const ws_gates *g)
 {
@@ -57,7 +126,8 @@ static ws_gates_opts gates_of(const struct check_args *a)
     ws_gates_opts o = { a->finite, a->same,          a->frozen,
                         a->only,   a->max_rel_delta, a->min_cosine };
     const bool named = o.finite || o.same || o.frozen || o.only ||
-                       !isnan(o.max_rel_delta) || !isnan(o.min_cosine);
+                       !isnan(o.max_rel_delta) || !isnan(o.min_cosine) ||
+                       a->max_loss_rise;
     if (!named) {
         o.finite = true;
         o.same = a->against != NULL;
@@ -86,9 +156,11 @@ static ws_status check_run(ws_run *run, void *args)
         st = ws_ckpt_open(&against, a->against, &run->warnings, &err);
     if (!st)
         st = ws_gates_run(&g, c, against, &o, &run->ctx, &err);
-    if (st) {
+    if (st)
         ws_run_fail(run, &err);
-    } else {
+    else if (a->max_loss_rise)
+        st = loss_gate(run, a, &g);
+    if (!st) {
         check_json(run, &g);
         check_print(run, &g);
         run->no = !g.passed;
@@ -118,6 +190,9 @@ static const ws_opt check_opts[] = {
            "largest norm of a tensor's change over the tensor's"),
     WS_OPT(struct check_args, min_cosine, "min-cosine", 0, "X", NAN, -1.0, 1.0,
            "least cosine of a tensor with that of --against"),
+    WS_TEXT(struct check_args, max_loss_rise, "max-loss-rise", 0, "P",
+            "most that a loss on --data may rise above that of --against: 2% or 0.02"),
+    WS_SET(struct check_args, e, ws_opts_eval),
     WS_OPT_END,
 };
 
@@ -125,6 +200,8 @@ static const ws_example check_examples[] = {
     { "wsurg check a.st", "exit 0 when every value is finite, 1 when not" },
     { "wsurg check tuned --against base --same --max-rel-delta 2",
       "several gates: all are evaluated" },
+    { "wsurg check sums --against lm --data held.txt --max-loss-rise 900%",
+      "a gate on what the model lost" },
     WS_EXAMPLE_END,
 };
 
@@ -141,5 +218,6 @@ const ws_cmd ws_cmd_check = {
         "expression found anywhere in the tensor name, or @FILE with one per line; "
         "one that hits nothing is a mistake.",
     .args_size = sizeof(struct check_args),
+    .check = check_check,
     .run = check_run,
 };

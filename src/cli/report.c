@@ -176,6 +176,25 @@ void ws_run_print(ws_run *run, const char *fmt, ...)
     va_end(ap);
 }
 
+void ws_run_put(ws_run *run, const char *text, size_t n)
+{
+    const bool terminal = isatty(STDOUT_FILENO);
+    bool lost = false;
+
+    if (run->voice && run->voice->json_stdout)
+        return;
+    for (size_t i = 0; i < n; i++) {
+        const bool control =
+            (text[i] >= 0 && text[i] < ' ' && text[i] != '\n' && text[i] != '\t') ||
+            text[i] == 0x7f;
+        lost =
+            putchar(terminal && control ? '?' : (unsigned char)text[i]) == EOF || lost;
+    }
+    lost = fflush(stdout) != 0 || lost;
+    if (lost && run->voice && !run->voice->status)
+        run->voice->status = errno;
+}
+
 /* ---- JSON values ---- */
 
 #define NO_MEMORY                                                                      \

@@ -15,6 +15,10 @@
 void ws_run_print(ws_run *run, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 
+/** Bytes of data on stdout at once, as ws_run_print(). On a terminal control characters
+ * other than line ends and tabulators become '?'. */
+void ws_run_put(ws_run *run, const char *text, size_t n);
+
 /** A line of the summary on stderr (newline added); nothing under -q. */
 void ws_run_talk(ws_run *run, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));

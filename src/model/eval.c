@@ -19,6 +19,12 @@
 
 enum { BATCH_ROWS = 512, CHUNK_NUMBERS = 1 << 24, CHUNK_LEAST = 16, CHUNK_MOST = 256 };
 
+/** A window: tokens at .. at+n of the text, behind a bos where there is one. */
+struct window {
+    int64_t at, n;
+    int64_t first; // row that is the first to be scored
+};
+
 struct run {
     const ws_model *m, *against;
     ws_fwd *e, *ref;
@@ -28,10 +34,11 @@ struct run {
     int64_t batch, chunk;
     int32_t *tokens, *labels; // (batch * window)
     ws_span *span;            // (batch)
-    int64_t *first;           // (batch) first row scored
-    ws_ce_row *ce, *ce_ref;   // (chunk)
-    float *diff;              // (chunk, V), with against
-    double *kl;               // (windows) sums
+    struct window *w;         // (W) of the text at hand
+    int64_t W;
+    ws_ce_row *ce, *ce_ref; // (chunk)
+    float *diff;            // (chunk, V), with against
+    double *kl;             // (windows) sums
     int64_t hits, agreed;
     double shown_at;
 };
@@ -47,12 +54,69 @@ static int64_t stride_of(const ws_eval_opts *o)
     return o->stride > 0 ? o->stride : content(o);
 }
 
-static int64_t windows_of(const ws_eval_opts *o, int64_t n)
+/** Windows of @p n tokens; a tail of fewer than a window counts where @p tail. */
+static int64_t windows_of(const ws_eval_opts *o, int64_t n, bool tail)
 {
-    return n <= content(o) ? 1 : (n - content(o)) / stride_of(o) + 1;
+    const int64_t stride = stride_of(o), over = n - content(o);
+    if (over <= 0)
+        return n + (o->bos >= 0) >= 2;
+    if (!tail)
+        return over / stride + 1;
+    // every token has been a label when a window ends at the last
+    return (over + stride - 1) / stride + 1;
 }
 
-static ws_status opts_check(const struct run *r, const ws_eval_text *texts, size_t n)
+static bool counts(const ws_eval_text *t, const struct window *w, int64_t bos,
+                   int64_t row)
+{
+    return t->scored == NULL || t->scored[w->at + row + 1 - bos];
+}
+
+/** Add the windows of tokens @p from .. @p to, but those with nothing to score. */
+static void windows_add(struct run *r, const ws_eval_text *t, int64_t from, int64_t to)
+{
+    const ws_eval_opts *o = r->o;
+    const int64_t bos = o->bos >= 0, stride = stride_of(o);
+
+    if (bos && t->start && from < to && t->tokens[from] == o->bos)
+        from++;
+    const int64_t W = windows_of(o, to - from, t->start != NULL);
+    for (int64_t k = 0; k < W; k++) {
+        struct window w = { .at = from + k * stride };
+        w.n = to - w.at < content(o) ? to - w.at : content(o);
+        const int64_t rows = w.n + bos - 1;
+        // labels end where those of the window before ended
+        w.first = k == 0 ? 0 : content(o) - stride + bos - 1;
+        w.first = w.first < 0 ? 0 : w.first;
+        while (w.first < rows && !counts(t, &w, bos, w.first))
+            w.first++;
+        if (w.first < rows)
+            r->w[r->W++] = w;
+    }
+}
+
+static ws_status windows_make(struct run *r, const ws_eval_text *t)
+{
+    const int64_t docs = t->start ? t->n_docs : 1, whole[2] = { 0, t->n };
+    const int64_t *start = t->start ? t->start : whole;
+    int64_t most = 0;
+
+    for (int64_t i = 0; i < docs; i++)
+        most += windows_of(r->o, start[i + 1] - start[i], t->start != NULL);
+    ws_free(r->w);
+    r->W = 0;
+    r->w = ws_calloc((size_t)most, sizeof *r->w);
+    if (!r->w)
+        return ws_fail(r->err, WS_E_MEMORY, "no memory for %lld windows",
+                       (long long)most);
+    for (int64_t i = 0; i < docs; i++)
+        windows_add(r, t, start[i], start[i + 1]);
+    if (r->W == 0)
+        return ws_fail(r->err, WS_E_USAGE, "text '%s' has nothing to predict", t->name);
+    return WS_OK;
+}
+
+static ws_status opts_check(const struct run *r)
 {
     const ws_eval_opts *o = r->o;
     const int64_t most = r->m->d.max_positions;
@@ -67,10 +131,6 @@ static ws_status opts_check(const struct run *r, const ws_eval_text *texts, size
         return ws_fail(r->err, WS_E_USAGE,
                        "stride %lld leaves out tokens between windows of %lld",
                        (long long)o->stride, (long long)content(o));
-    for (size_t i = 0; i < n; i++)
-        if (texts[i].n < (o->bos >= 0 ? 1 : 2))
-            return ws_fail(r->err, WS_E_USAGE, "text '%s' has nothing to predict",
-                           texts[i].name);
     if (r->against != NULL && r->against->d.V != r->m->d.V)
         return ws_fail(r->err, WS_E_SHAPE, "vocabularies of %lld and %lld differ",
                        (long long)r->m->d.V, (long long)r->against->d.V);
@@ -107,12 +167,10 @@ static ws_status run_alloc(struct run *r)
     r->tokens = ws_calloc(rows, sizeof *r->tokens);
     r->labels = ws_calloc(rows, sizeof *r->labels);
     r->span = ws_calloc((size_t)r->batch, sizeof *r->span);
-    r->first = ws_calloc((size_t)r->batch, sizeof *r->first);
     r->ce = ws_calloc(chunk, sizeof *r->ce);
     r->ce_ref = ws_calloc(chunk, sizeof *r->ce_ref);
     r->diff = ws_alloc(diff);
-    if (!r->tokens || !r->labels || !r->span || !r->first || !r->ce || !r->ce_ref ||
-        !r->diff)
+    if (!r->tokens || !r->labels || !r->span || !r->ce || !r->ce_ref || !r->diff)
         return ws_fail(r->err, WS_E_MEMORY, "no memory for the windows");
     return WS_OK;
 }
@@ -124,28 +182,25 @@ static void run_free(struct run *r)
     ws_free(r->tokens);
     ws_free(r->labels);
     ws_free(r->span);
-    ws_free(r->first);
+    ws_free(r->w);
     ws_free(r->ce);
     ws_free(r->ce_ref);
     ws_free(r->diff);
 }
 
 /** Rows of window @p w of the text as span @p b; the last token is only a label. */
-static void window_lay(struct run *r, const ws_eval_text *t, int64_t w, int64_t b,
-                       int64_t row)
+static void window_lay(struct run *r, const ws_eval_text *t, const struct window *w,
+                       int64_t b, int64_t row)
 {
-    const ws_eval_opts *o = r->o;
-    const int64_t bos = o->bos >= 0, at = w * stride_of(o);
-    const int64_t c = t->n - at < content(o) ? t->n - at : content(o);
-    const int64_t rows = c + bos - 1;
+    const int64_t bos = r->o->bos >= 0, rows = w->n + bos - 1;
     int32_t *to = r->tokens + row, *label = r->labels + row;
 
     if (bos)
-        to[0] = (int32_t)o->bos;
-    memcpy(to + bos, t->tokens + at, (size_t)(rows - bos) * sizeof *to);
-    memcpy(label, t->tokens + at + 1 - bos, (size_t)rows * sizeof *label);
+        to[0] = (int32_t)r->o->bos;
+    memcpy(to + bos, t->tokens + w->at, (size_t)(rows - bos) * sizeof *to);
+    for (int64_t i = 0; i < rows; i++)
+        label[i] = counts(t, w, bos, i) ? t->tokens[w->at + i + 1 - bos] : -1;
     r->span[b] = (ws_span){ .row = row, .n = rows, .key = row };
-    r->first[b] = w == 0 || stride_of(o) > rows ? 0 : rows - stride_of(o);
 }
 
 /** sum_i e_i (z_i - y_i) / sum_i e_i, e_i = exp(z_i - max). */
@@ -199,6 +254,8 @@ static ws_status chunk_score(struct run *r, const float *h, const float *h_ref,
     ws_fwd_ce(r->e, z, r->labels + i0, n, r->ce);
     for (int64_t i = 0; i < n; i++) {
         const ws_ce_row *c = &r->ce[i];
+        if (r->labels[i0 + i] < 0)
+            continue;
         if (!isfinite(c->logp)) {
             ws_fail(r->err, WS_E_NOT_FINITE, "the loss is not finite in window %lld",
                     (long long)w);
@@ -222,7 +279,8 @@ static ws_status batch_score(struct run *r, int64_t w0, int64_t n, ws_eval_score
     if (st == WS_OK && r->against != NULL)
         st = ws_fwd_run(r->ref, r->tokens, r->span, n, NULL, &h_ref, r->err);
     for (int64_t b = 0; st == WS_OK && b < n; b++)
-        for (int64_t i = r->first[b]; st == WS_OK && i < r->span[b].n; i += r->chunk) {
+        for (int64_t i = r->w[w0 + b].first; st == WS_OK && i < r->span[b].n;
+             i += r->chunk) {
             const int64_t left = r->span[b].n - i;
             st = chunk_score(r, h, h_ref, r->span[b].row + i,
                              left < r->chunk ? left : r->chunk, w0 + b, s);
@@ -269,17 +327,17 @@ static double total(const double *s, int64_t n)
     return sum;
 }
 
-/** Bytes of the tokens that were scored: a run from the first to the last. */
-static uint64_t scored_bytes(struct run *r, const ws_eval_text *t, int64_t W)
+/** Bytes of the tokens that were scored. */
+static uint64_t scored_bytes(const struct run *r, const ws_eval_text *t)
 {
     const int64_t bos = r->o->bos >= 0;
     uint64_t sum = 0;
 
-    for (int64_t w = 0; w < W; w++) {
-        window_lay(r, t, w, 0, 0);
-        const int64_t at = w * stride_of(r->o) + 1 - bos;
-        for (int64_t i = r->first[0]; i < r->span[0].n; i++)
-            sum += t->bytes[at + i];
+    for (int64_t k = 0; k < r->W; k++) {
+        const struct window *w = &r->w[k];
+        for (int64_t i = w->first; i < w->n + bos - 1; i++)
+            if (counts(t, w, bos, i))
+                sum += t->bytes[w->at + i + 1 - bos];
     }
     return sum;
 }
@@ -293,7 +351,7 @@ static void score_end(struct run *r, const ws_eval_text *t, ws_eval_score *s)
     s->perplexity = exp(s->loss);
     s->bits_per_byte = NAN;
     if (t->bytes != NULL) {
-        const uint64_t bytes = scored_bytes(r, t, s->windows);
+        const uint64_t bytes = scored_bytes(r, t);
         s->bits_per_byte = bytes ? sum / log(2.0) / (double)bytes : (double)NAN;
     }
     s->accuracy = (double)r->hits / n;
@@ -308,9 +366,11 @@ static void score_end(struct run *r, const ws_eval_text *t, ws_eval_score *s)
 static ws_status text_score(struct run *r, const ws_eval_text *t, ws_eval_score *s,
                             uint64_t *done, uint64_t all)
 {
-    const int64_t W = windows_of(r->o, t->n);
-    ws_status st = WS_OK;
+    ws_status st = windows_make(r, t);
+    const int64_t W = r->W;
 
+    if (st)
+        return st;
     s->windows = W;
     s->window_loss = ws_calloc((size_t)W, sizeof *s->window_loss);
     s->window_count = ws_calloc((size_t)W, sizeof *s->window_count);
@@ -321,7 +381,7 @@ static ws_status text_score(struct run *r, const ws_eval_text *t, ws_eval_score 
     for (int64_t w = 0; st == WS_OK && w < W; w += r->batch) {
         const int64_t n = W - w < r->batch ? W - w : r->batch;
         for (int64_t b = 0, row = 0; b < n; row += r->span[b++].n)
-            window_lay(r, t, w + b, b, row);
+            window_lay(r, t, &r->w[w + b], b, row);
         st = batch_score(r, w, n, s);
         *done += (uint64_t)n;
         if (st == WS_OK)
@@ -347,11 +407,13 @@ ws_status ws_eval_run(const ws_model *m, const ws_model *against,
     uint64_t done = 0, all = 0;
 
     memset(out, 0, n_texts * sizeof *out);
-    ws_status st = opts_check(&r, texts, n_texts);
+    ws_status st = opts_check(&r);
     if (st == WS_OK)
         st = run_alloc(&r);
-    for (size_t i = 0; st == WS_OK && i < n_texts; i++)
-        all += (uint64_t)windows_of(opts, texts[i].n);
+    for (size_t i = 0; st == WS_OK && i < n_texts; i++) {
+        st = windows_make(&r, &texts[i]);
+        all += (uint64_t)r.W;
+    }
     for (size_t i = 0; st == WS_OK && i < n_texts; i++)
         st = text_score(&r, &texts[i], &out[i], &done, all);
     run_free(&r);

@@ -415,3 +415,18 @@ ws_status ws_chat_render(const ws_chat *c, const ws_message *turns, size_t n,
         *n_parts = k;
     return WS_OK;
 }
+
+void ws_chat_end(const ws_chat *c, char *out, size_t size)
+{
+    const char *s = c->format->close[ASSISTANT];
+    size_t n = 0;
+
+    for (; *s && n + 1 < size; s++)
+        if (*s == '\2') {
+            for (const char *e = c->eos; *e && n + 1 < size; e++)
+                out[n++] = *e;
+        } else if (!space(*s)) {
+            out[n++] = *s;
+        }
+    out[n] = '\0';
+}

@@ -92,6 +92,14 @@ ws_status ws_record_bos(ws_record *r, ws_ids *ids, ws_err *err);
 /** @p first: of the file; it decides the kind. */
 ws_status ws_record_add(ws_record *r, const cJSON *line, bool first, ws_err *err);
 
+/** Told of every line of a file, parsed. */
+typedef ws_status ws_line_fn(void *arg, const cJSON *line, bool first, ws_err *err);
+
+/** Read JSONL line by line, blank lines apart; the first @p limit (0: all). Reports of
+ * @p take get the line and its offset. */
+ws_status ws_lines_read(const char *path, int64_t limit, const ws_ctx *ctx,
+                        ws_line_fn *take, void *arg, ws_err *err);
+
 /** Grow an array of @p size bytes an element to hold @p want, counting into d->held. */
 ws_status ws_data_grow(ws_data *d, void **p, uint64_t *cap, uint64_t want, size_t size,
                        ws_err *err);

@@ -143,20 +143,21 @@ static ws_status line_failed(const struct lines *l, const ws_err *inner, ws_err 
     return inner->code;
 }
 
-static ws_status line_add(const struct lines *l, ws_record *r, const char *text,
-                          size_t len, bool first, ws_err *err)
+static ws_status line_take(const struct lines *l, ws_line_fn *take, void *arg,
+                           const char *text, size_t len, bool first, ws_err *err)
 {
     ws_err inner = WS_ERR_INIT;
     cJSON *json = NULL;
     ws_status st = ws_json_parse(&json, text, len, &inner);
 
     if (st == WS_OK)
-        st = ws_record_add(r, json, first, &inner);
+        st = take(arg, json, first, &inner);
     cJSON_Delete(json);
     return st ? line_failed(l, &inner, err) : WS_OK;
 }
 
-static ws_status lines_read(ws_data *d, struct lines *l, ws_record *r, ws_err *err)
+static ws_status lines_read(struct lines *l, int64_t limit, const ws_ctx *ctx,
+                            ws_line_fn *take, void *arg, ws_err *err)
 {
     const char *text;
     size_t len;
@@ -174,29 +175,42 @@ static ws_status lines_read(ws_data *d, struct lines *l, ws_record *r, ws_err *e
             ws_err_hint(err, "jq -c '.[]' FILE > FILE.jsonl");
             return WS_E_UNSUPPORTED;
         }
-        if (d->ctx && d->ctx->stop && atomic_load(d->ctx->stop) != 0)
+        if (ctx && ctx->stop && atomic_load(ctx->stop) != 0)
             return ws_fail(err, WS_E_INTERRUPTED, "stopped on request");
-        st = line_add(l, r, text, len, n == 0, err);
+        st = line_take(l, take, arg, text, len, n == 0, err);
         if (st)
             return st;
-        if (++n == d->o.limit)
+        if (++n == limit)
             return WS_OK;
     }
 }
 
-ws_status ws_source_jsonl(ws_data *d, ws_source *s, ws_err *err)
+ws_status ws_lines_read(const char *path, int64_t limit, const ws_ctx *ctx,
+                        ws_line_fn *take, void *arg, ws_err *err)
 {
-    struct lines l = { .fd = -1, .path = s->path };
-    ws_record *r = NULL;
-    ws_status st = ws_os_open_read(&l.fd, s->path, &l.bytes, err);
+    struct lines l = { .fd = -1, .path = path };
+    ws_status st = ws_os_open_read(&l.fd, path, &l.bytes, err);
 
     if (st == WS_OK)
-        st = ws_record_new(&r, d, s, err);
-    if (st == WS_OK)
-        st = lines_read(d, &l, r, err);
-    ws_record_free(r);
+        st = lines_read(&l, limit, ctx, take, arg, err);
     ws_free(l.p);
     if (l.fd >= 0)
         close(l.fd);
+    return st;
+}
+
+static ws_status record_take(void *arg, const cJSON *line, bool first, ws_err *err)
+{
+    return ws_record_add(arg, line, first, err);
+}
+
+ws_status ws_source_jsonl(ws_data *d, ws_source *s, ws_err *err)
+{
+    ws_record *r = NULL;
+    ws_status st = ws_record_new(&r, d, s, err);
+
+    if (st == WS_OK)
+        st = ws_lines_read(s->path, d->o.limit, d->ctx, record_take, r, err);
+    ws_record_free(r);
     return st;
 }

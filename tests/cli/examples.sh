@@ -11,6 +11,11 @@ wsurg merge base tuned --method linear -qq -o merged
 wsurg taskvec extract base tuned -qq -o t.st
 wsurg taskvec extract a.st b.st -qq -o u.st
 wsurg taskvec extract a.st c.st -qq -o v.st
+for name in base:lm sums:sums; do
+    cp -r "$CASES/../../examples/models/${name%:*}" "${name#*:}"
+done
+for i in 1 2 3 4 5 6 7 8 9; do printf 'sum: %s+15 = %s\n' $i $((i + 15)); done >held.txt
+echo '{"context":"max: 4 9 =","choices":[" 4"," 9"],"gold":1}' >quiz.jsonl
 cd ..
 wsurg gen examples | while read -r line; do
     cp -r room try

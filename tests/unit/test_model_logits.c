@@ -194,7 +194,7 @@ static void loss_is_that_of_the_logits(void **state)
             all += exp((double)z[i * V + c]);
         sum += log(all) - (double)z[i * V + ids[i + 1]];
     }
-    const ws_eval_text text = { "t", ids, T, NULL };
+    const ws_eval_text text = { .name = "t", .tokens = ids, .n = T };
     assert_int_equal(ws_eval_run(m, m, &text, 1, &o, &s, NULL, NULL), WS_OK);
     assert_int_equal(s.tokens, T - 1);
     assert_int_equal(s.windows, 1);
@@ -216,7 +216,7 @@ static void overlapping_windows_score_each_token_once(void **state)
     (void)state;
 
     expected("llama", ids, z);
-    const ws_eval_text text = { "t", ids, T, NULL };
+    const ws_eval_text text = { .name = "t", .tokens = ids, .n = T };
     assert_int_equal(ws_eval_run(m, NULL, &text, 1, &o, &s, NULL, NULL), WS_OK);
     assert_int_equal(s.windows, 5);
     assert_int_equal(s.tokens, T - 1);
