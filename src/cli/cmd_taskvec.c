@@ -308,11 +308,15 @@ const ws_cmd ws_cmd_taskvec_apply = {
     .args = apply_params,
     .opts = apply_opts,
     .examples = apply_examples,
-    .notes = "One vector that was not sparsified, at scale 1, gives back its model bit "
-             "for bit; with --no-provenance the file is the model's, too, where the "
-             "model is one file. Tensors that a vector holds whole replace the base's "
-             "at any scale. A vector made from another base is refused (exit 2): its "
-             "base's contents are recorded in it.",
+    .notes =
+        "One vector that was not sparsified, at scale 1, gives back its model bit "
+        "for bit. A directory gets the model's own shards back, the files too bit "
+        "for bit (not the index, which is written anew), whatever the base's are, "
+        "unless --shard-size asks for others; a model of one file is one file, and "
+        "the model's own with --no-provenance. Tensors that a vector holds whole "
+        "replace the base's "
+        "at any scale. A vector made from another base is refused (exit 2): its "
+        "base's contents are recorded in it.",
     .args_size = sizeof(struct apply_args),
     .check = apply_check,
     .run = apply_run,

@@ -69,88 +69,169 @@ static bool same_tensor(const ws_tensor *a, const ws_tensor *b)
            memcmp(a->shape, b->shape, (size_t)a->rank * sizeof *a->shape) == 0;
 }
 
-/** Range of each record; the header lists them in its own order. NULL: no memory. */
-static const ws_st_range **ranges_by_record(const ws_st_header_info *info)
+/** The given headers, parsed as a reader would. */
+struct headers {
+    ws_ckpt *c; // records with the file that holds them
+    ws_arena meta;
+    uint64_t *len;    // (n_files)
+    uint64_t *begins; // (records) offset in the data of its file
+    uint64_t *ends;
+    size_t n_files;
+};
+
+static void headers_free(struct headers *h)
 {
-    const ws_st_range **of = ws_calloc(info->n, sizeof *of);
-    for (size_t k = 0; of != NULL && k < info->n; k++)
-        of[info->ranges[k].record] = &info->ranges[k];
-    return of;
+    ws_ckpt_free(h->c);
+    ws_arena_free(&h->meta);
+    ws_free(h->len);
+    ws_free(h->begins);
+    ws_free(h->ends);
 }
 
-/** Lay the plan's tensors out as the header says; false when it is not theirs. */
-static bool lay_out(ws_plan *plan, const ws_ckpt *c, const ws_st_range *const *of,
-                    uint64_t header_len)
+/** Take over the ranges of a header just parsed. */
+static ws_status keep_ranges(struct headers *h, const ws_st_header_info *info,
+                             ws_err *err)
 {
-    for (size_t i = 0; i < plan->n_tensors; i++) {
-        ws_tensor *t = &plan->tensors[i].t;
-        const size_t r = ws_ckpt_lookup(c, t->name);
-        if (r == SIZE_MAX || !same_tensor(t, &c->records[r].t) ||
-            of[r]->end - of[r]->begin != t->n_bytes)
-            return false;
-        t->offset = header_len + of[r]->begin;
+    const size_t n = h->c->n + 1;
+    uint64_t *begins = ws_realloc(h->begins, n * sizeof *begins);
+    if (begins != NULL)
+        h->begins = begins;
+    uint64_t *ends = begins == NULL ? NULL : ws_realloc(h->ends, n * sizeof *ends);
+    if (ends == NULL)
+        return ws_fail(err, WS_E_MEMORY, "no memory for a header");
+    h->ends = ends;
+    for (size_t k = 0; k < info->n; k++) {
+        begins[info->ranges[k].record] = info->ranges[k].begin;
+        ends[info->ranges[k].record] = info->ranges[k].end;
     }
-    qsort(plan->tensors, plan->n_tensors, sizeof *plan->tensors, by_offset);
-    uint64_t at = header_len;
-    for (size_t i = 0; i < plan->n_tensors; i++) {
-        if (plan->tensors[i].t.offset != at)
-            return false;
-        at += plan->tensors[i].t.n_bytes;
+    return WS_OK;
+}
+
+/** The header of file @p file, which begins @p left bytes before the end of all. */
+static ws_status header_add(struct headers *h, size_t file, const uint8_t *bytes,
+                            uint64_t left, ws_err *err)
+{
+    ws_st_header_info info = { 0 };
+    uint64_t length = 0;
+    for (int i = 0; left > 8 && i < 8; i++)
+        length |= (uint64_t)bytes[i] << (8 * i);
+    if (left <= 8 || length > left - 8 || (file + 1 == h->n_files && length < left - 8))
+        return ws_fail(err, WS_E_HEADER,
+                       "stored header has another length than it says");
+    h->len[file] = length + 8;
+    ws_status st = ws_st_header_parse(h->c, (uint32_t)file, (const char *)bytes + 8,
+                                      (size_t)length, &h->meta, &info, NULL, err);
+    if (st == WS_OK)
+        st = keep_ranges(h, &info, err);
+    ws_free(info.ranges);
+    ws_free(info.meta);
+    return st;
+}
+
+/** @p h is zero; headers_free() also after a failure. */
+static ws_status headers_parse(struct headers *h, const ws_plan_given *given,
+                               ws_err *err)
+{
+    h->n_files = given->n_files == 0 ? 1 : given->n_files;
+    h->len = ws_calloc(h->n_files, sizeof *h->len);
+    ws_status st = h->len == NULL
+                       ? ws_fail(err, WS_E_MEMORY, "no memory for a header")
+                       : ws_ckpt_new(&h->c, "header", "safetensors", NULL, NULL, err);
+    const uint8_t *bytes = given->header;
+    uint64_t left = given->header_len;
+    for (size_t f = 0; st == WS_OK && f < h->n_files; f++) {
+        st = header_add(h, f, bytes, left, err);
+        bytes += h->len[f];
+        left -= h->len[f];
     }
+    return st;
+}
+
+static ws_status not_theirs(ws_err *err)
+{
+    return ws_fail(err, WS_E_HEADER, "stored header is not that of the tensors");
+}
+
+bool ws_plan_take_files(ws_plan *plan)
+{
+    const ws_plan_given *given = plan->priv->given;
+    struct headers h = { 0 };
+    ws_err err = WS_ERR_INIT;
+    if (given == NULL || given->n_files < 2 || !plan->out_is_dir)
+        return false;
+    ws_status st = headers_parse(&h, given, &err);
+    for (size_t i = 0; st == WS_OK && i < plan->n_tensors; i++) {
+        const size_t r = ws_ckpt_lookup(h.c, plan->tensors[i].t.name);
+        if (r == SIZE_MAX)
+            st = not_theirs(&err);
+        else
+            plan->tensors[i].t.file = h.c->records[r].t.file;
+    }
+    headers_free(&h);
+    if (st != WS_OK)
+        ws_diag_add(plan->priv->errors, &err);
+    plan->n_files = given->n_files;
     return true;
 }
 
-/** Whether the header, parsed as a reader would, is one for the plan's tensors. */
-static ws_status adopt(ws_plan *plan, const ws_plan_given *given, ws_err *err)
+/** Lay the tensors of a file out as its header says. */
+static ws_status lay_out(ws_plan *plan, const struct headers *h, size_t file,
+                         ws_err *err)
 {
-    ws_ckpt *c = NULL;
-    ws_st_header_info info = { 0 };
-    ws_arena meta = { 0 };
-    const uint8_t *bytes = given->header;
-    uint64_t length = 0;
-    for (int i = 0; given->header_len > 8 && i < 8; i++)
-        length |= (uint64_t)bytes[i] << (8 * i);
-    ws_status st = WS_OK;
-    if (length != given->header_len - 8)
-        st = ws_fail(err, WS_E_HEADER, "stored header has another length than it says");
-    if (st == WS_OK)
-        st = ws_ckpt_new(&c, "header", "safetensors", NULL, NULL, err);
-    if (st == WS_OK)
-        st = ws_st_header_parse(c, 0, (const char *)bytes + 8, (size_t)length, &meta,
-                                &info, NULL, err);
-    const ws_st_range **of = st == WS_OK ? ranges_by_record(&info) : NULL;
-    if (st == WS_OK && of == NULL)
-        st = ws_fail(err, WS_E_MEMORY, "no memory for a header");
-    if (st == WS_OK &&
-        (info.n != plan->n_tensors || !lay_out(plan, c, of, given->header_len)))
-        st = ws_fail(err, WS_E_HEADER, "stored header is not that of the tensors");
-    ws_free((void *)of);
-    ws_free(info.ranges);
-    ws_free(info.meta);
-    ws_arena_free(&meta);
-    ws_ckpt_free(c);
-    return st;
+    const ws_plan_file *pf = &plan->files[file];
+    ws_plan_tensor *tensors = plan->tensors + pf->first;
+    for (size_t i = 0; i < pf->n; i++) {
+        ws_tensor *t = &tensors[i].t;
+        const size_t r = ws_ckpt_lookup(h->c, t->name);
+        if (r == SIZE_MAX || !same_tensor(t, &h->c->records[r].t) ||
+            h->c->records[r].t.file != file || h->ends[r] - h->begins[r] != t->n_bytes)
+            return not_theirs(err);
+        t->offset = h->len[file] + h->begins[r];
+    }
+    qsort(tensors, pf->n, sizeof *tensors, by_offset);
+    uint64_t at = h->len[file];
+    for (size_t i = 0; i < pf->n; i++) {
+        if (tensors[i].t.offset != at)
+            return not_theirs(err);
+        at += tensors[i].t.n_bytes;
+    }
+    return WS_OK;
+}
+
+/** Put @p bytes in the place of the file's header. */
+static ws_status put_header(ws_plan_file *pf, const uint8_t *bytes, uint64_t len,
+                            ws_err *err)
+{
+    uint8_t *header = ws_alloc((size_t)len);
+    if (header == NULL)
+        return ws_fail(err, WS_E_MEMORY, "no memory for a header");
+    memcpy(header, bytes, (size_t)len);
+    pf->bytes += len - pf->header_len;
+    ws_free((void *)(uintptr_t)pf->header);
+    pf->header = header;
+    pf->header_len = len;
+    return WS_OK;
 }
 
 void ws_plan_take_header(ws_plan *plan)
 {
     const ws_plan_given *given = plan->priv->given;
+    struct headers h = { 0 };
     ws_err err = WS_ERR_INIT;
-    if (given == NULL || given->header == NULL || plan->n_files != 1)
+    if (given == NULL || given->header == NULL ||
+        plan->n_files != (given->n_files == 0 ? 1 : given->n_files))
         return;
-    ws_plan_file *pf = &plan->files[0];
-    uint8_t *header = ws_alloc((size_t)given->header_len);
-    const ws_status st = header == NULL
-                             ? ws_fail(&err, WS_E_MEMORY, "no memory for a header")
-                             : adopt(plan, given, &err);
-    if (st != WS_OK) {
-        ws_free(header);
-        ws_diag_add(plan->priv->errors, &err);
-        return;
+    ws_status st = headers_parse(&h, given, &err);
+    if (st == WS_OK && h.c->n != plan->n_tensors)
+        st = not_theirs(&err);
+    const uint8_t *bytes = given->header;
+    for (size_t f = 0; st == WS_OK && f < plan->n_files; f++) {
+        st = lay_out(plan, &h, f, &err);
+        if (st == WS_OK)
+            st = put_header(&plan->files[f], bytes, h.len[f], &err);
+        bytes += h.len[f];
     }
-    memcpy(header, given->header, (size_t)given->header_len);
-    pf->bytes += given->header_len - pf->header_len;
-    ws_free((void *)(uintptr_t)pf->header);
-    pf->header = header;
-    pf->header_len = given->header_len;
+    headers_free(&h);
+    if (st != WS_OK)
+        ws_diag_add(plan->priv->errors, &err);
 }

@@ -46,10 +46,12 @@ typedef struct ws_plan_given {
      * its own. */
     ws_dtype (*dtype)(void *arg, const ws_tensor *t);
     void *arg;
-    const void
-        *header; /**< (header_len) for the one file in place of the usual one, from
-                           the length word to the padding; NULL: none */
+    const void *header; /**< (header_len) in place of the usual ones: from the length
+                           word to the padding of each file; NULL: none */
     uint64_t header_len;
+    const char *const *files; /**< (n_files) of the header, for a directory of shards
+                                 that hold what these headers say */
+    size_t n_files;           /**< 0: one file */
 } ws_plan_given;
 
 struct ws_plan_priv {
@@ -95,6 +97,7 @@ void ws_plan_open_inputs(ws_plan *plan);
  * after matching and another header after the layout. */
 void ws_plan_take_inputs(ws_plan *plan);
 void ws_plan_take_dtypes(ws_plan *plan);
+bool ws_plan_take_files(ws_plan *plan);
 void ws_plan_take_header(ws_plan *plan);
 /** Free the inputs of @p given, which may be NULL. */
 void ws_plan_given_free(const ws_plan_given *given);

@@ -61,7 +61,10 @@ static void assign_files(ws_plan *plan)
     const ws_write_opts *w = &plan->req->write;
     const bool sharded_base = ws_ckpt_file_count(like) > 1;
     plan->n_files = 1;
-    if (plan->out_is_dir && w->shard_like_base && sharded_base) {
+    const bool given = ws_plan_take_files(plan);
+    if (given) {
+        // they say which tensor lies where
+    } else if (plan->out_is_dir && w->shard_like_base && sharded_base) {
         plan->n_files = ws_ckpt_file_count(like);
         for (size_t i = 0; i < plan->n_tensors; i++)
             plan->tensors[i].t.file = base_file(plan, &plan->tensors[i]);
@@ -81,7 +84,10 @@ static void assign_files(ws_plan *plan)
     }
     plan->files = ws_plan_alloc(plan, plan->n_files + 1, sizeof *plan->files);
     for (size_t f = 0; plan->files != NULL && f < plan->n_files; f++) {
-        if (plan->n_files > 1 && w->shard_like_base)
+        if (given)
+            plan->files[f].name =
+                ws_arena_strdup(&plan->priv->arena, plan->priv->given->files[f]);
+        else if (plan->n_files > 1 && w->shard_like_base)
             plan->files[f].name = ws_ckpt_file_at(like, f)->name;
         else if (plan->n_files > 1)
             plan->files[f].name = ws_plan_format(
@@ -239,8 +245,7 @@ static void find_patches(ws_plan *plan, int file)
         if (at == pf->header_len)
             continue;
         priv->patches[priv->n_patches++] =
-            (ws_patch){ file, at,
-                        k == plan->n_inputs ? -1 : (int)k };
+            (ws_patch){ file, at, k == plan->n_inputs ? -1 : (int)k };
     }
 }
 

@@ -8,9 +8,10 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "ckpt/manifest_internal.h"
 #include "wsurg/text.h"
 
-enum { JSON_MOST = 16 << 20 };
+enum { JSON_MOST = 16 << 20, FILES_MOST = 10000 };
 
 static ws_status bad(const ws_taskvec *tv, const char *tensor, ws_err *err,
                      const char *what)
@@ -83,6 +84,31 @@ static ws_status read_facts(ws_taskvec *tv, const cJSON *tree, ws_err *err)
         if (name == NULL)
             return bad(tv, NULL, err, "a removed tensor has no name");
         tv->removed[tv->n_removed++] = name;
+    }
+    return WS_OK;
+}
+
+/** Names of shards: plain, and each another. */
+static ws_status read_files(ws_taskvec *tv, const cJSON *list, ws_err *err)
+{
+    const cJSON *item;
+    const size_t n = (size_t)cJSON_GetArraySize(list);
+    if (list == NULL)
+        return WS_OK;
+    if (!cJSON_IsArray(list) || n < 2 || n > FILES_MOST)
+        return bad(tv, NULL, err, "its list of files is malformed");
+    tv->files = ws_arena_calloc(&tv->arena, n, sizeof *tv->files);
+    if (tv->files == NULL)
+        return no_memory(err);
+    cJSON_ArrayForEach(item, list)
+    {
+        const char *name = keep(tv, item);
+        bool fine = name != NULL && ws_path_is_safe(name) && strchr(name, '/') == NULL;
+        for (size_t i = 0; fine && i < tv->n_files; i++)
+            fine = strcmp(tv->files[i], name) != 0;
+        if (!fine)
+            return bad(tv, NULL, err, "a file's name is unsafe or listed twice");
+        tv->files[tv->n_files++] = name;
     }
     return WS_OK;
 }
@@ -371,6 +397,8 @@ ws_status ws_taskvec_from(ws_taskvec **out, ws_ckpt *file, ws_err *err)
                                    : ws_json_parse(&tree, text, len, err);
     if (st == WS_OK)
         st = read_facts(tv, tree, err);
+    if (st == WS_OK)
+        st = read_files(tv, get(tree, "files"), err);
     if (st == WS_OK)
         st = read_tensors(tv, tree, err);
     cJSON_Delete(tree);

@@ -33,6 +33,8 @@ typedef struct ws_taskvec {
     bool has_meta;          /**< the model's file had metadata */
     ws_meta *meta;          /**< (n_meta) */
     size_t n_meta;
+    const char **files;   /**< (n_files) of a sharded model, as its headers follow */
+    size_t n_files;       /**< 0: one file */
     const char **removed; /**< (n_removed) */
     size_t n_removed;
     ws_tv_tensor *tensors; /**< (n) in the model's file order */

@@ -11,6 +11,7 @@
  *          "exact":true|false,                  side lists are complete
  *          "sparsified":"method K=V ..." | null,
  *          "metadata":{...} | null,             the model's own __metadata__
+ *          "files":["name",...],                of a sharded model; else absent
  *          "removed":["name",...],              in the base only
  *          "tensors":[["name","BF16",[4,4],"delta"],...]}   the model's, in file order;
  *                                               "delta", "same" or "whole"
@@ -28,8 +29,8 @@
  *     taskvec.side.NAME   U8: gaps between the exact entries
  *     taskvec.bits.NAME   U8, U16, U32 or U64 (n): their bits
  *     taskvec.whole.NAME  the tensor as it is
- *     taskvec.header      U8: the header of the model's file, length word and padding
- *                         included; absent for sharded models
+ *     taskvec.header      U8: the headers of the model's files, one after another, each
+ *                         with its length word and padding
  *
  * Exactly one of map and index belongs to a sparse update. A block is a run of at most
  * WS_TV_BLOCK elements inside a slice (ws_slice_len()), so that any part can be decoded

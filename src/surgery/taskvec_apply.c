@@ -45,15 +45,20 @@ static ws_status check_base(const ws_tv_set *set, const ws_ckpt *base,
     return WS_E_ANCESTRY;
 }
 
-/** The header of the model's file, where it can be restored as it was. */
+/** The headers of the model's files, where they can be restored as they were: of one
+ * file only without provenance, which has its place there; of shards when no other
+ * --shard-size is asked for. */
 static ws_status restore_header(const ws_taskvec_apply_req *req, bool exact,
                                 const ws_taskvec *tv, uint8_t **out, uint64_t *len,
                                 ws_err *err)
 {
+    const ws_write_opts *w = &req->write;
     const ws_tensor *t = ws_ckpt_find(tv->file, WS_TV_HEADER);
+    const bool sharded = tv->n_files > 0;
     *out = NULL;
     *len = 0;
-    if (!exact || req->write.provenance || t == NULL || t->n_bytes == 0)
+    if (!exact || t == NULL || t->n_bytes == 0 ||
+        (sharded ? !w->shard_like_base : w->provenance))
         return WS_OK;
     *out = ws_alloc((size_t)t->n_bytes);
     *len = t->n_bytes;
@@ -119,6 +124,7 @@ static ws_status write_model(const ws_taskvec_apply_req *req, ws_ckpt *source,
     const char *paths[WS_TV_SET_MOST + 1] = { req->base };
     for (size_t k = 0; k < req->n; k++)
         paths[k + 1] = req->vectors[k];
+    const ws_taskvec *tv = set->vectors[0];
     const ws_plan_given given = { .inputs = &source,
                                   .n = 1,
                                   .recipe = recipe.p,
@@ -128,12 +134,16 @@ static ws_status write_model(const ws_taskvec_apply_req *req, ws_ckpt *source,
                                   .dtype = dtype_of,
                                   .arg = source,
                                   .header = header,
-                                  .header_len = header_len };
+                                  .header_len = header_len,
+                                  .files = tv->files,
+                                  .n_files = header == NULL ? 0 : tv->n_files };
     ws_write_opts w = req->write;
     w.keep_metadata = true;
     if (w.companions_from == NULL && ws_ckpt_is_dir(base))
         w.companions_from = req->base;
-    if (w.shard_like_base && ws_ckpt_file_count(base) <= 1) {
+    const bool one =
+        r->exact && tv->n_files == 0 && ws_ckpt_find(tv->file, WS_TV_HEADER) != NULL;
+    if (w.shard_like_base && (one || ws_ckpt_file_count(base) <= 1)) {
         w.shard_like_base = false; // one file, whatever the vectors' are
         w.shard_size = UINT64_MAX;
     }
@@ -141,6 +151,8 @@ static ws_status write_model(const ws_taskvec_apply_req *req, ws_ckpt *source,
         st = ws_tv_copy(&w, &given, WS_TASKVEC_READ_BYTES, 0, ctx, &r->run, err);
     else
         ws_ckpt_free(source);
+    if (st == WS_E_HEADER && header != NULL)
+        ws_err_at(err, req->vectors[0], NULL, -1);
     ws_buf_free(&recipe);
     ws_buf_free(&inputs);
     ws_free(header);

@@ -477,7 +477,12 @@ static void describe(ws_buf *b, const ws_tv_plan *plans, size_t n, const ws_tv_f
         ws_buf_putc(b, ':');
         put_text(b, f->meta[i].value);
     }
-    ws_buf_puts(b, f->has_meta ? "},\"removed\":[" : ",\"removed\":[");
+    ws_buf_puts(b, f->has_meta ? "}" : "");
+    for (size_t i = 0; i < f->n_files; i++) {
+        ws_buf_puts(b, i == 0 ? ",\"files\":[" : ",");
+        put_text(b, f->files[i]);
+    }
+    ws_buf_puts(b, f->n_files > 0 ? "],\"removed\":[" : ",\"removed\":[");
     for (size_t i = 0; i < f->n_removed; i++) {
         if (i > 0)
             ws_buf_putc(b, ',');

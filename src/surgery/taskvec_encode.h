@@ -60,7 +60,9 @@ typedef struct ws_tv_facts {
     bool has_meta;
     const char *const *removed; /**< (n_removed) */
     size_t n_removed;
-    const void *header; /**< (header_len) of the model's file */
+    const char *const *files; /**< (n_files) of a sharded model */
+    size_t n_files;           /**< 0: one file */
+    const void *header;       /**< (header_len) of the model's files, one by one */
     size_t header_len;
     const ws_ckpt *const *sources; /**< (n_sources) whose files it is made from */
     size_t n_sources;

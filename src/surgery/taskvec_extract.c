@@ -20,17 +20,13 @@ void ws_taskvec_result_free(ws_taskvec_result *r)
     ws_free(r);
 }
 
-/** The header of a model in one file, as it is; NULL for several files. */
-static ws_status read_header(const ws_ckpt *model, uint8_t **out, size_t *len,
-                             ws_err *err)
+/** Append the header of file @p file to the @p len bytes at *out. */
+static ws_status read_header(const ws_ckpt *model, uint32_t file, uint8_t **out,
+                             size_t *len, ws_err *err)
 {
     uint8_t word[8];
     uint64_t n = 0;
-    *out = NULL;
-    *len = 0;
-    if (ws_ckpt_file_count(model) != 1)
-        return WS_OK;
-    ws_status st = ws_ckpt_file_read(model, 0, 0, sizeof word, word, err);
+    ws_status st = ws_ckpt_file_read(model, file, 0, sizeof word, word, err);
     for (int i = 0; i < 8; i++)
         n |= (uint64_t)word[i] << (8 * i);
     if (st != WS_OK)
@@ -38,11 +34,33 @@ static ws_status read_header(const ws_ckpt *model, uint8_t **out, size_t *len,
     if (n > HEADER_MOST - 8) // the reader has refused it
         return ws_fail(err, WS_E_INTERNAL, "header of %llu bytes",
                        (unsigned long long)n);
-    *out = ws_alloc((size_t)n + 8);
-    if (*out == NULL)
+    uint8_t *grown = ws_realloc(*out, *len + (size_t)n + 8);
+    if (grown == NULL)
         return ws_fail(err, WS_E_MEMORY, "no memory for a header");
-    *len = (size_t)n + 8;
-    return ws_ckpt_file_read(model, 0, 0, *len, *out, err);
+    *out = grown;
+    st = ws_ckpt_file_read(model, file, 0, (size_t)n + 8, grown + *len, err);
+    *len += (size_t)n + 8;
+    return st;
+}
+
+/** The headers of the model's files, as they are, and the files' names where they are
+ * several. */
+static ws_status read_headers(const ws_ckpt *model, ws_arena *arena, uint8_t **out,
+                              ws_tv_facts *f, ws_err *err)
+{
+    const size_t n = ws_ckpt_file_count(model);
+    const char **files = ws_arena_calloc(arena, n + 1, sizeof *files);
+    ws_status st =
+        files == NULL ? ws_fail(err, WS_E_MEMORY, "no memory for a header") : WS_OK;
+    *out = NULL;
+    f->header_len = 0;
+    for (size_t i = 0; i < n && st == WS_OK; i++) {
+        files[i] = ws_ckpt_file_at(model, i)->name;
+        st = read_header(model, (uint32_t)i, out, &f->header_len, err);
+    }
+    f->files = files;
+    f->n_files = n > 1 ? n : 0;
+    return st;
 }
 
 /** The model's own metadata, without copying. */
@@ -96,7 +114,7 @@ static ws_status write_vector(const ws_taskvec_extract_req *req, ws_tv_pair *pai
     uint8_t *header = NULL;
     ws_status st = read_meta(pair->model, &pair->arena, &facts, err);
     if (st == WS_OK && facts.exact)
-        st = read_header(pair->model, &header, &facts.header_len, err);
+        st = read_headers(pair->model, &pair->arena, &header, &facts, err);
     facts.header = header;
     if (st == WS_OK)
         st = ws_tv_encode(&encoded, req->model, pair->plans, pair->n, maker, &facts,
