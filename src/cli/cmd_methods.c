@@ -28,23 +28,6 @@ static const char *kind_word(const ws_param *p)
     return NULL;
 }
 
-/** A default in its own type: number, true/false, word; null when it must be given. */
-static void default_json(cJSON *to, const char *key, const ws_param *p, double v)
-{
-    char text[32];
-
-    if (isnan(v)) {
-        ws_j_null(to, key);
-    } else if (p->kind == WS_PARAM_BOOLEAN) {
-        ws_j_bool(to, key, v != 0.0);
-    } else if (p->kind == WS_PARAM_CHOICE) {
-        ws_gen_param_value(p, v, text);
-        ws_j_str(to, key, text);
-    } else {
-        ws_j_num(to, key, v);
-    }
-}
-
 static void param_json(cJSON *to, const ws_param *p)
 {
     cJSON *o = ws_j_obj(to, NULL);
@@ -53,8 +36,8 @@ static void param_json(cJSON *to, const ws_param *p)
     ws_j_str(o, "name", p->name);
     ws_j_str(o, "kind", kind_word(p));
     ws_j_bool(o, "per_model", p->per_model);
-    default_json(o, "default", p, p->cli);
-    default_json(o, "recipe_default", p, p->recipe);
+    ws_gen_value_json(o, "default", p, p->cli);
+    ws_gen_value_json(o, "recipe_default", p, p->recipe);
     ws_j_num(o, "min", number ? p->min : (double)NAN);
     ws_j_num(o, "max", number ? p->max : (double)NAN);
     ws_j_str(o, "choices", p->choices);

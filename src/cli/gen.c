@@ -163,6 +163,22 @@ void ws_gen_param_value(const ws_param *p, double v, char out[32])
         ws_show_num(v, out);
 }
 
+void ws_gen_value_json(cJSON *to, const char *key, const ws_param *p, double v)
+{
+    char text[32];
+
+    if (isnan(v)) {
+        ws_j_null(to, key);
+    } else if (p->kind == WS_PARAM_BOOLEAN) {
+        ws_j_bool(to, key, v != 0.0);
+    } else if (p->kind == WS_PARAM_CHOICE) {
+        ws_gen_param_value(p, v, text);
+        ws_j_str(to, key, text);
+    } else {
+        ws_j_num(to, key, v);
+    }
+}
+
 void ws_gen_param_range(const ws_param *p, char out[96])
 {
     char lo[32], hi[32];

@@ -36,6 +36,9 @@ void ws_gen_synopsis(ws_buf *b, const ws_cmd *cmd);
 /** "0.15", "true", "tensor": the value @p v of a method's parameter. */
 void ws_gen_param_value(const ws_param *p, double v, char out[32]);
 
+/** The same in its own type: number, true/false, word; null when it must be given. */
+void ws_gen_value_json(cJSON *to, const char *key, const ws_param *p, double v);
+
 /** "0 to 1", "tensor|row", "true|false": what a parameter may be. */
 void ws_gen_param_range(const ws_param *p, char out[96]);
 

@@ -23,33 +23,19 @@ static bool uniform(const ws_value *v)
     return v->n > 0;
 }
 
-static void value_json(cJSON *to, const char *key, const ws_param *p, double v)
-{
-    char text[32];
-
-    if (p->kind == WS_PARAM_BOOLEAN) {
-        ws_j_bool(to, key, v != 0.0);
-    } else if (p->kind == WS_PARAM_CHOICE) {
-        ws_gen_param_value(p, v, text);
-        ws_j_str(to, key, text);
-    } else {
-        ws_j_num(to, key, v);
-    }
-}
-
 /** {value, origin}: one of each, or lists of one per model when these differ. */
 static void parameter_json(cJSON *to, const ws_value *v)
 {
     cJSON *o = ws_j_obj(to, v->param->name);
 
     if (uniform(v)) {
-        value_json(o, "value", v->param, v->v[0]);
+        ws_gen_value_json(o, "value", v->param, v->v[0]);
         ws_j_str(o, "origin", origins[v->origin[0]]);
         return;
     }
     cJSON *values = ws_j_arr(o, "value"), *from = ws_j_arr(o, "origin");
     for (size_t i = 0; i < v->n; i++) {
-        value_json(values, NULL, v->param, v->v[i]);
+        ws_gen_value_json(values, NULL, v->param, v->v[i]);
         ws_j_str(from, NULL, origins[v->origin[i]]);
     }
 }

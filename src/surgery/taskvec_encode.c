@@ -233,11 +233,10 @@ static ws_status read_column(const struct encoder *e, const struct item *it, int
     return WS_OK;
 }
 
-static ws_status read_dense(const struct encoder *e, const struct item *it,
-                            uint64_t offset, size_t len, char *dst, ws_tv_made *m,
-                            ws_err *err)
+ws_status ws_tv_read_dense(const ws_tv_maker *maker, size_t tensor, const ws_tv_plan *p,
+                           uint64_t offset, size_t len, char *dst, ws_tv_made *m,
+                           ws_err *err)
 {
-    const ws_tv_plan *p = &e->plans[it->plan];
     const size_t real = p->wide ? 8 : 4;
     while (len > 0) {
         const uint64_t element = offset / real;
@@ -249,7 +248,7 @@ static ws_status read_dense(const struct encoder *e, const struct item *it,
         const size_t count =
             skip + len < (n - from) * real ? (skip + len + real - 1) / real : n - from;
         const ws_status st =
-            e->maker.make(e->maker.self, it->plan, b, from, from + count, m, err);
+            maker->make(maker->self, tensor, b, from, from + count, m, err);
         if (st != WS_OK)
             return st;
         const size_t bytes = count * real - skip < len ? count * real - skip : len;
@@ -316,7 +315,8 @@ static ws_status encoder_read(const ws_ckpt *c, const ws_tensor *t, uint64_t off
     if (it->role == WS_TV_MAP)
         st = read_map(e, it, offset, len, dst, m, err);
     else if (column < 0)
-        st = read_dense(e, it, offset, len, dst, m, err);
+        st = ws_tv_read_dense(&e->maker, it->plan, &e->plans[it->plan], offset, len,
+                              dst, m, err);
     else
         st = read_column(e, it, column, unit, offset, len, dst, m, err);
     ws_tv_give_back(&e->lender, m);

@@ -86,6 +86,12 @@ ws_status ws_tv_encode(ws_ckpt **out, const char *path, ws_tv_plan *plans, size_
                        const ws_tv_maker *maker, const ws_tv_facts *facts,
                        ws_buf *description, ws_taskvec_counts *counts, ws_err *err);
 
+/** Bytes @p offset .. offset+len-1 of the dense update of tensor @p p, the maker's
+ * number @p tensor, into @p dst. Status as of @p maker. */
+ws_status ws_tv_read_dense(const ws_tv_maker *maker, size_t tensor, const ws_tv_plan *p,
+                           uint64_t offset, size_t len, char *dst, ws_tv_made *m,
+                           ws_err *err);
+
 /** Scratch lent to threads: made when there is none left, freed together. */
 typedef struct ws_tv_lender {
     pthread_mutex_t lock;

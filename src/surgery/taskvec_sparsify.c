@@ -46,30 +46,13 @@ static ws_status updates_read(const ws_ckpt *c, const ws_tensor *t, uint64_t off
     struct updates *u = c->self;
     ws_tv_pair *pair = u->pair;
     const size_t k = (size_t)t->offset;
-    const ws_tv_plan *p = &pair->plans[k];
-    const size_t real = p->wide ? 8 : 4;
+    const ws_tv_maker maker = { pair, ws_tv_pair_make };
     ws_tv_made *m = ws_tv_borrow(&u->lender);
-    ws_status st =
-        m == NULL ? ws_fail(err, WS_E_MEMORY, "no memory for an update") : WS_OK;
-    while (len > 0 && st == WS_OK) {
-        const uint64_t element = offset / real;
-        const uint64_t b = ws_tv_block_of(&p->blocks, element);
-        uint64_t first;
-        size_t n;
-        ws_tv_block_at(&p->blocks, b, &first, &n);
-        const size_t from = (size_t)(element - first), skip = (size_t)(offset % real);
-        const size_t count =
-            skip + len < (n - from) * real ? (skip + len + real - 1) / real : n - from;
-        st = ws_tv_pair_make(pair, k, b, from, from + count, m, err);
-        const size_t bytes = count * real - skip < len ? count * real - skip : len;
-        if (st == WS_OK)
-            memcpy(dst, (const char *)m->update + skip, bytes);
-        dst = (char *)dst + bytes;
-        offset += bytes;
-        len -= bytes;
-    }
-    if (m != NULL)
-        ws_tv_give_back(&u->lender, m);
+    if (m == NULL)
+        return ws_fail(err, WS_E_MEMORY, "no memory for an update");
+    const ws_status st =
+        ws_tv_read_dense(&maker, k, &pair->plans[k], offset, len, dst, m, err);
+    ws_tv_give_back(&u->lender, m);
     return st;
 }
 
@@ -139,37 +122,30 @@ static char *describe(const ws_plan *plan)
     return text;
 }
 
-/** ".NAME.wsurg-updates.safetensors" beside the output. */
-static char *staged_name(const char *out)
+/** ".NAME" and @p tail beside the file NAME at @p path. */
+static char *hidden_beside(const char *path, const char *tail)
 {
     ws_buf b = { 0 };
-    const char *slash = strrchr(out, '/');
-    const size_t dir = slash != NULL ? (size_t)(slash - out) + 1 : 0;
-    ws_buf_add(&b, out, dir);
-    ws_buf_printf(&b, ".%s.wsurg-updates.safetensors",
-                  strcmp(out, "-") == 0 ? "output" : out + dir);
+    const char *slash = strrchr(path, '/');
+    const size_t dir = slash != NULL ? (size_t)(slash - path) + 1 : 0;
+    ws_buf_add(&b, path, dir);
+    ws_buf_printf(&b, ".%s%s", path + dir, tail);
     char *name = b.failed ? NULL : ws_strdup(b.p);
     ws_buf_free(&b);
     return name;
 }
 
-/** ".NAME.wsurg" beside a staged NAME: the staging folder of the merge. */
-static char *folder_name(const char *name)
+/** Where the updates are staged for the output. */
+static char *staged_name(const char *out)
 {
-    ws_buf b = { 0 };
-    const char *slash = strrchr(name, '/');
-    const size_t dir = slash != NULL ? (size_t)(slash - name) + 1 : 0;
-    ws_buf_add(&b, name, dir);
-    ws_buf_printf(&b, ".%s.wsurg", name + dir);
-    char *folder = b.failed ? NULL : ws_strdup(b.p);
-    ws_buf_free(&b);
-    return folder;
+    return hidden_beside(strcmp(out, "-") == 0 ? "output" : out,
+                         ".wsurg-updates.safetensors");
 }
 
 void ws_tv_sparse_sweep(const char *out)
 {
     char *name = staged_name(out);
-    char *folder = name == NULL ? NULL : folder_name(name);
+    char *folder = name == NULL ? NULL : hidden_beside(name, ".wsurg");
     struct stat sb;
     if (folder != NULL && (lstat(name, &sb) == 0 || lstat(folder, &sb) == 0)) {
         const ws_stage_opts o = { .target = name,
