@@ -268,24 +268,18 @@ static void act_rows(const struct rows *r, int64_t i0, int64_t i1)
         ws_act_forward(d->act, u, u, (i1 - i0) * d->F);
 }
 
-static void embed_one(const ws_weight *w, int64_t row, ws_real *out)
-{
-    const size_t size = ws_dtype_info(w->dtype)->bits / 8u;
-    ws_to_real(w->dtype, w->data + (size_t)(row * w->ld) * size, out, (size_t)w->cols);
-}
-
 static void embed_rows(const struct rows *r, int64_t i0, int64_t i1)
 {
     ws_fwd *e = r->e;
     const ws_model *m = e->m;
     for (int64_t i = i0; i < i1; i++) {
         ws_real *x = e->x + i * m->d.C, *p = e->h + i * m->d.C;
-        embed_one(&m->embed, r->tokens[i], x);
+        ws_weight_row(&m->embed, r->tokens[i], x);
         for (int64_t c = 0; m->d.embed_scale != 1.0 && c < m->d.C; c++)
             x[c] *= (ws_real)m->d.embed_scale;
         if (!m->d.learned)
             continue;
-        embed_one(&m->positions, e->position[i], p);
+        ws_weight_row(&m->positions, e->position[i], p);
         for (int64_t c = 0; c < m->d.C; c++)
             x[c] += p[c];
     }

@@ -1,54 +1,25 @@
 /*
  * layer_linear.c - the one linear layer: Y = X W^T + b, dX = dY W, dW = dY^T X
  *
- * Weights stay in their own dtype; a panel of 256 rows is expanded beside the product
- * that needs it, in a buffer that the cache keeps. Tiles are 512 rows of X by 256
- * outputs, whatever the number of threads, and each is one product on one thread. One
- * to four rows, as in generation, take a kernel of their own, bound by memory alone.
+ *   with a low-rank overlay  H = X A^T diag(gain),  Y += H B^T
+ *                            E = dY B,  dX += E diag(gain) A
+ *                            dB += dY^T H,  dA += diag(gain) E^T X,
+ *                            dgain_j += sum_t E_tj (X A^T)_tj
+ *
+ * Weights stay in their own dtype; a panel is expanded beside the product that needs
+ * it, in a buffer that the cache keeps. Tiles are cut by shape alone, whatever the
+ * number of threads, and each is one product on one thread. One to four rows, as in
+ * generation, take a kernel of their own, bound by memory alone.
  */
 #include "model/layers.h"
 
 #include <stdatomic.h>
 
 enum { TILE = WS_PANEL_ROWS, ROW_TILE = 512, FEW_ROWS = 4, FEW_PANEL = 64 };
+enum { THIN_ROWS = 64 }; // rows of a tile of the low-rank products
 
 /** Below this many multiplications, waking the pool costs more than it gives. */
 #define SERIAL_WORK (1 << 20)
-
-const ws_real *ws_weight_vector(const ws_weight *w, ws_real *scratch)
-{
-    if (w->data == NULL)
-        return NULL;
-    if (w->dtype == WS_REAL_DT)
-        return (const ws_real *)(const void *)w->data;
-    ws_to_real(w->dtype, w->data, scratch, (size_t)w->cols);
-    return scratch;
-}
-
-/** The block W[r0 .. r1, c0 .. c1) as a matrix: where it lies, or expanded into
- * @p scratch. Stored (in, out), it comes out transposed. */
-static ws_mat block(const ws_weight *w, int64_t r0, int64_t r1, int64_t c0, int64_t c1,
-                    ws_real *scratch)
-{
-    const int64_t s0 = w->transposed ? c0 : r0, s1 = w->transposed ? c1 : r1;
-    const int64_t t0 = w->transposed ? r0 : c0, t1 = w->transposed ? r1 : c1;
-    const size_t size = ws_dtype_info(w->dtype)->bits / 8u;
-    const unsigned char *at = w->data + (size_t)(s0 * w->ld + t0) * size;
-
-    if (w->dtype == WS_REAL_DT) {
-        // a ws_mat serves inputs and outputs; this one is only read
-        union {
-            const unsigned char *from;
-            void *to;
-        } data = { .from = at };
-        return (ws_mat){ WS_REAL_DT, s1 - s0, t1 - t0, w->ld, data.to };
-    }
-    for (int64_t s = s0; s < s1; s++) {
-        ws_to_real(w->dtype, at, scratch + (s - s0) * (t1 - t0), (size_t)(t1 - t0));
-        at += (size_t)w->ld * size;
-    }
-    return ws_mat_real(scratch, s1 - s0, t1 - t0);
-}
 
 /** A matrix of somebody's constant numbers. */
 static ws_mat input(const ws_real *data, int64_t rows, int64_t cols, int64_t ld)
@@ -67,8 +38,12 @@ struct job {
     ws_real *Y, *dX;
     int64_t ldx, ldy, n;
     bool add;
-    const ws_dw_sink *sink;
-    int64_t tiles; // along the rows of X
+    int64_t tiles;       // along the rows of X
+    int64_t width;       // of a tile along the outputs or inputs
+    ws_real *low, *low2; // (n, rank)
+    ws_real *grad;
+    const ws_grad_sink *sink;
+    int64_t summand;
     atomic_int failed;
 };
 
@@ -82,9 +57,20 @@ static int64_t row_tiles_of(int64_t n)
     return (n + ROW_TILE - 1) / ROW_TILE;
 }
 
-static int64_t tiles_of(int64_t n)
+/** Width of the tiles that cut @p n outputs or inputs: at most TILE, and from two
+ * tiles' worth on a multiple of four tiles, so that few threads end together. */
+static int64_t width_of(int64_t n)
 {
-    return (n + TILE - 1) / TILE;
+    int64_t tiles = (n + TILE - 1) / TILE;
+    if (n < 2 * TILE)
+        return TILE;
+    tiles = (tiles + 3) / 4 * 4;
+    return ((n + tiles - 1) / tiles + 15) / 16 * 16;
+}
+
+static int64_t tiles_of(int64_t n, int64_t width)
+{
+    return (n + width - 1) / width;
 }
 
 /** Run on the pool, or here when there is too little to do. */
@@ -107,12 +93,55 @@ static void bias_add(const ws_weight *bias, int64_t r0, int64_t r1, ws_real *Y,
                      int64_t ldy, int64_t n)
 {
     ws_real b[TILE];
-    const size_t size = ws_dtype_info(bias->dtype)->bits / 8u;
 
-    ws_to_real(bias->dtype, bias->data + (size_t)r0 * size, b, (size_t)(r1 - r0));
+    ws_weight_part(bias, r0, r1 - r0, b);
     for (int64_t i = 0; i < n; i++)
         for (int64_t r = r0; r < r1; r++)
             Y[i * ldy + r] += b[r - r0];
+}
+
+static void low_tile(void *arg, size_t index, int thread)
+{
+    struct job *j = arg;
+    const ws_overlay *o = j->w->over;
+    const int64_t i0 = (int64_t)index * THIN_ROWS, i1 = least(i0 + THIN_ROWS, j->n);
+    ws_mat H = ws_mat_real(j->low + i0 * o->rank, i1 - i0, o->rank);
+    ws_status st;
+    (void)thread;
+
+    if (j->X != NULL) { // X A^T
+        const ws_mat X = input(j->X + i0 * j->ldx, i1 - i0, j->w->cols, j->ldx);
+        const ws_mat A = input(o->A, o->rank, j->w->cols, j->w->cols);
+        st = ws_gemm(false, true, 1.0, &X, &A, 0.0, &H, NULL);
+    } else { // dY B
+        const ws_mat dY = input(j->dY + i0 * j->ldy, i1 - i0, j->w->rows, j->ldy);
+        const ws_mat B =
+            input(o->B + j->w->from * o->rank, j->w->rows, o->rank, o->rank);
+        st = ws_gemm(false, false, 1.0, &dY, &B, 0.0, &H, NULL);
+    }
+    if (st)
+        atomic_store(&j->failed, (int)st);
+}
+
+/** (n, rank) numbers of the low-rank path into @p low: X A^T, or dY B when X is NULL;
+ * with @p gained, times the gain. */
+static ws_status low_make(struct job *j, ws_real *low, bool gained, ws_err *err)
+{
+    const ws_overlay *o = j->w->over;
+    const int64_t in = j->X ? j->w->cols : j->w->rows;
+
+    j->low = low;
+    ws_status st =
+        job_run(j, tiles_of(j->n, THIN_ROWS), j->n * in * o->rank, low_tile, err);
+    for (int64_t i = 0; gained && i < j->n; i++)
+        for (int64_t r = 0; r < o->rank; r++)
+            low[i * o->rank + r] *= o->gain[r];
+    return st;
+}
+
+static bool has_low(const ws_weight *w)
+{
+    return w->over != NULL && w->over->rank > 0;
 }
 
 static void forward_tile(void *arg, size_t index, int thread)
@@ -120,14 +149,21 @@ static void forward_tile(void *arg, size_t index, int thread)
     struct job *j = arg;
     const int64_t i0 = (int64_t)index % j->tiles * ROW_TILE;
     const int64_t i1 = least(i0 + ROW_TILE, j->n);
-    const int64_t r0 = (int64_t)index / j->tiles * TILE;
-    const int64_t r1 = least(r0 + TILE, j->w->rows);
-    const ws_mat W = block(j->w, r0, r1, 0, j->w->cols, j->s->panel[thread]);
+    const int64_t r0 = (int64_t)index / j->tiles * j->width;
+    const int64_t r1 = least(r0 + j->width, j->w->rows);
+    const ws_mat W = ws_weight_block(j->w, r0, r1, 0, j->w->cols, j->s->panel[thread]);
     const ws_mat X = input(j->X + i0 * j->ldx, i1 - i0, j->w->cols, j->ldx);
     ws_mat Y = { WS_REAL_DT, i1 - i0, r1 - r0, j->ldy, j->Y + i0 * j->ldy + r0 };
 
-    const ws_status st =
+    ws_status st =
         ws_gemm(false, !j->w->transposed, 1.0, &X, &W, j->add ? 1.0 : 0.0, &Y, NULL);
+    if (st == WS_OK && j->low != NULL) {
+        const ws_overlay *o = j->w->over;
+        const ws_mat H = input(j->low + i0 * o->rank, i1 - i0, o->rank, o->rank);
+        const ws_mat B =
+            input(o->B + (j->w->from + r0) * o->rank, r1 - r0, o->rank, o->rank);
+        st = ws_gemm(false, true, 1.0, &H, &B, 1.0, &Y, NULL);
+    }
     if (st)
         atomic_store(&j->failed, (int)st);
     if (j->bias != NULL && j->bias->data != NULL)
@@ -168,14 +204,20 @@ static void few_tile(void *arg, size_t index, int thread)
             for (int64_t r = r0; r < r1; r++)
                 j->Y[i * j->ldy + r] = 0;
     for (int64_t c = 0; w->transposed && c < w->cols; c++) {
-        const ws_mat W = block(w, r0, r1, c, c + 1, j->s->panel[thread]);
+        const ws_mat W = ws_weight_block(w, r0, r1, c, c + 1, j->s->panel[thread]);
         for (int64_t i = 0; i < j->n; i++)
             axpy(j->X[i * j->ldx + c], W.data, j->Y + i * j->ldy + r0, r1 - r0);
     }
     for (int64_t r = r0; !w->transposed && r < r1; r++) {
-        const ws_mat W = block(w, r, r + 1, 0, w->cols, j->s->panel[thread]);
+        const ws_mat W = ws_weight_block(w, r, r + 1, 0, w->cols, j->s->panel[thread]);
         for (int64_t i = 0; i < j->n; i++)
             j->Y[i * j->ldy + r] += dot(W.data, j->X + i * j->ldx, w->cols);
+    }
+    for (int64_t i = 0; j->low != NULL && i < j->n; i++) {
+        const ws_overlay *o = w->over;
+        for (int64_t r = r0; r < r1; r++)
+            j->Y[i * j->ldy + r] +=
+                dot(o->B + (w->from + r) * o->rank, j->low + i * o->rank, o->rank);
     }
     if (j->bias != NULL && j->bias->data != NULL)
         bias_add(j->bias, r0, r1, j->Y, j->ldy, j->n);
@@ -194,12 +236,18 @@ ws_status ws_linear_forward(const ws_scratch *s, const ws_weight *w,
                      .ldy = ldy,
                      .n = n,
                      .add = add,
-                     .tiles = row_tiles_of(n) };
+                     .tiles = row_tiles_of(n),
+                     .width = width_of(w->rows) };
     const int64_t work = n * w->rows * w->cols;
 
+    if (has_low(w)) {
+        const ws_status st = low_make(&j, s->low, true, err);
+        if (st)
+            return st;
+    }
     if (n <= FEW_ROWS)
-        return job_run(&j, (w->rows + FEW_PANEL - 1) / FEW_PANEL, work, few_tile, err);
-    return job_run(&j, j.tiles * tiles_of(w->rows), work, forward_tile, err);
+        return job_run(&j, tiles_of(w->rows, FEW_PANEL), work, few_tile, err);
+    return job_run(&j, j.tiles * tiles_of(w->rows, j.width), work, forward_tile, err);
 }
 
 static void dx_tile(void *arg, size_t index, int thread)
@@ -207,19 +255,28 @@ static void dx_tile(void *arg, size_t index, int thread)
     struct job *j = arg;
     const int64_t i0 = (int64_t)index % j->tiles * ROW_TILE;
     const int64_t i1 = least(i0 + ROW_TILE, j->n);
-    const int64_t c0 = (int64_t)index / j->tiles * TILE;
-    const int64_t c1 = least(c0 + TILE, j->w->cols);
+    const int64_t c0 = (int64_t)index / j->tiles * j->width;
+    const int64_t c1 = least(c0 + j->width, j->w->cols);
     ws_mat dX = { WS_REAL_DT, i1 - i0, c1 - c0, j->ldx, j->dX + i0 * j->ldx + c0 };
+    // a weight that need not be expanded goes in one product
+    const int64_t step = j->w->dtype == WS_REAL_DT && !j->w->over ? j->w->rows : TILE;
+    ws_status st = WS_OK;
 
-    for (int64_t r0 = 0; r0 < j->w->rows; r0 += TILE) {
-        const int64_t r1 = least(r0 + TILE, j->w->rows);
-        const ws_mat W = block(j->w, r0, r1, c0, c1, j->s->panel[thread]);
+    for (int64_t r0 = 0; st == WS_OK && r0 < j->w->rows; r0 += step) {
+        const int64_t r1 = least(r0 + step, j->w->rows);
+        const ws_mat W = ws_weight_block(j->w, r0, r1, c0, c1, j->s->panel[thread]);
         const ws_mat dY = input(j->dY + i0 * j->ldy + r0, i1 - i0, r1 - r0, j->ldy);
-        const ws_status st = ws_gemm(false, j->w->transposed, 1.0, &dY, &W,
-                                     j->add || r0 > 0 ? 1.0 : 0.0, &dX, NULL);
-        if (st)
-            atomic_store(&j->failed, (int)st);
+        st = ws_gemm(false, j->w->transposed, 1.0, &dY, &W,
+                     j->add || r0 > 0 ? 1.0 : 0.0, &dX, NULL);
     }
+    if (st == WS_OK && j->low != NULL) {
+        const ws_overlay *o = j->w->over;
+        const ws_mat E = input(j->low + i0 * o->rank, i1 - i0, o->rank, o->rank);
+        const ws_mat A = input(o->A + c0, o->rank, c1 - c0, j->w->cols);
+        st = ws_gemm(false, false, 1.0, &E, &A, 1.0, &dX, NULL);
+    }
+    if (st)
+        atomic_store(&j->failed, (int)st);
 }
 
 ws_status ws_linear_dx(const ws_scratch *s, const ws_weight *w, const ws_real *dY,
@@ -234,34 +291,143 @@ ws_status ws_linear_dx(const ws_scratch *s, const ws_weight *w, const ws_real *d
                      .ldx = ldx,
                      .n = n,
                      .add = add,
-                     .tiles = row_tiles_of(n) };
+                     .tiles = row_tiles_of(n),
+                     .width = width_of(w->cols) };
 
-    return job_run(&j, j.tiles * tiles_of(w->cols), n * w->rows * w->cols, dx_tile,
-                   err);
+    if (has_low(w)) {
+        const ws_status st = low_make(&j, s->low, true, err);
+        if (st)
+            return st;
+    }
+    return job_run(&j, j.tiles * tiles_of(w->cols, j.width), n * w->rows * w->cols,
+                   dx_tile, err);
 }
 
+WS_HOT static void add_to(const ws_real *x, ws_real *y, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        y[i] += x[i];
+}
+
+/** Stored rows s0 .. s1 of dW: dY^T X, or X^T dY of a weight that is transposed. */
 static void dw_tile(void *arg, size_t index, int thread)
 {
     struct job *j = arg;
-    const int64_t r0 = (int64_t)index * TILE, r1 = least(r0 + TILE, j->w->rows);
-    ws_mat dW = ws_mat_real(j->s->panel[thread], r1 - r0, j->w->cols);
-    const ws_mat dY = input(j->dY + r0, j->n, r1 - r0, j->ldy);
-    const ws_mat X = input(j->X, j->n, j->w->cols, j->ldx);
+    const ws_weight *w = j->w;
+    const int64_t all = w->transposed ? w->cols : w->rows;
+    const int64_t wide = w->transposed ? w->rows : w->cols;
+    const int64_t s0 = (int64_t)index * j->width, s1 = least(s0 + j->width, all);
+    const ws_real *tall = w->transposed ? j->X : j->dY;
+    const ws_real *flat = w->transposed ? j->dY : j->X;
+    const int64_t ld_tall = w->transposed ? j->ldx : j->ldy;
+    const ws_mat T = input(tall + s0, j->n, s1 - s0, ld_tall);
+    const ws_mat X = input(flat, j->n, wide, w->transposed ? j->ldy : j->ldx);
+    const int64_t at = w->offset + s0 * w->ld;
+    ws_real *grad = j->grad ? j->grad + at : NULL;
+    ws_mat dW = { WS_REAL_DT, s1 - s0, wide, j->sink ? wide : w->ld,
+                  j->sink ? j->s->panel[thread] : grad };
 
-    const ws_status st = ws_gemm(true, false, 1.0, &dY, &X, 0.0, &dW, NULL);
+    const ws_status st =
+        ws_gemm(true, false, 1.0, &T, &X, j->sink ? 0.0 : 1.0, &dW, NULL);
     if (st)
         atomic_store(&j->failed, (int)st);
-    else
-        j->sink->panel(j->sink->arg, j->w, r0, r1 - r0, dW.data, thread);
+    if (st || j->sink == NULL)
+        return;
+    for (int64_t r = 0; grad != NULL && r < s1 - s0; r++)
+        add_to(j->s->panel[thread] + r * wide, grad + r * w->ld, wide);
+    j->sink->panel(j->sink->arg, &(ws_grad_panel){ w->part, at, s1 - s0, wide, w->ld,
+                                                   dW.data, j->summand, thread });
 }
 
 ws_status ws_linear_dw(const ws_scratch *s, const ws_weight *w, const ws_real *dY,
                        int64_t ldy, const ws_real *X, int64_t ldx, int64_t n,
-                       const ws_dw_sink *sink, ws_err *err)
+                       ws_real *grad, const ws_grad_sink *sink, int64_t summand,
+                       ws_err *err)
 {
-    struct job j = {
-        .s = s, .w = w, .dY = dY, .ldy = ldy, .X = X, .ldx = ldx, .n = n, .sink = sink
-    };
+    const int64_t stored = w->transposed ? w->cols : w->rows;
+    struct job j = { .s = s,
+                     .w = w,
+                     .dY = dY,
+                     .ldy = ldy,
+                     .X = X,
+                     .ldx = ldx,
+                     .n = n,
+                     .width = width_of(stored),
+                     .grad = grad,
+                     .sink = sink,
+                     .summand = summand };
 
-    return job_run(&j, tiles_of(w->rows), n * w->rows * w->cols, dw_tile, err);
+    return job_run(&j, tiles_of(stored, j.width), n * w->rows * w->cols, dw_tile, err);
+}
+
+/* ---- gradients of the low-rank term ---- */
+
+static void da_tile(void *arg, size_t index, int thread)
+{
+    struct job *j = arg;
+    const ws_overlay *o = j->w->over;
+    const int64_t c0 = (int64_t)index * TILE, c1 = least(c0 + TILE, j->w->cols);
+    const ws_mat E = input(j->low, j->n, o->rank, o->rank);
+    const ws_mat X = input(j->X + c0, j->n, c1 - c0, j->ldx);
+    ws_mat dA = { WS_REAL_DT, o->rank, c1 - c0, j->w->cols, o->dA + c0 };
+    (void)thread;
+
+    const ws_status st = ws_gemm(true, false, 1.0, &E, &X, 1.0, &dA, NULL);
+    if (st)
+        atomic_store(&j->failed, (int)st);
+}
+
+static void db_tile(void *arg, size_t index, int thread)
+{
+    struct job *j = arg;
+    const ws_overlay *o = j->w->over;
+    const int64_t r0 = (int64_t)index * TILE, r1 = least(r0 + TILE, j->w->rows);
+    const ws_mat H = input(j->low2, j->n, o->rank, o->rank);
+    const ws_mat dY = input(j->dY + r0, j->n, r1 - r0, j->ldy);
+    ws_mat dB = ws_mat_real(o->dB + (j->w->from + r0) * o->rank, r1 - r0, o->rank);
+    (void)thread;
+
+    const ws_status st = ws_gemm(true, false, 1.0, &dY, &H, 1.0, &dB, NULL);
+    if (st)
+        atomic_store(&j->failed, (int)st);
+}
+
+/** dgain, and the gain into both factors. */
+static void gains(const ws_overlay *o, ws_real *E, ws_real *H, int64_t n)
+{
+    for (int64_t r = 0; r < o->rank; r++) {
+        double sum = 0;
+        for (int64_t i = 0; i < n; i++) {
+            sum += (double)E[i * o->rank + r] * (double)H[i * o->rank + r];
+            E[i * o->rank + r] *= o->gain[r];
+            H[i * o->rank + r] *= o->gain[r];
+        }
+        if (o->dgain != NULL)
+            o->dgain[r] += (ws_real)sum;
+    }
+}
+
+ws_status ws_linear_dlow(const ws_scratch *s, const ws_weight *w, const ws_real *dY,
+                         int64_t ldy, const ws_real *X, int64_t ldx, int64_t n,
+                         ws_err *err)
+{
+    const ws_overlay *o = w->over;
+    struct job j = { .s = s, .w = w, .X = X, .ldx = ldx, .n = n };
+    ws_real *H = s->low + n * o->rank;
+
+    ws_status st = low_make(&j, H, false, err);
+    j = (struct job){ .s = s, .w = w, .dY = dY, .ldy = ldy, .n = n };
+    if (st == WS_OK)
+        st = low_make(&j, s->low, false, err);
+    if (st)
+        return st;
+    gains(o, s->low, H, n);
+    j.X = X;
+    j.ldx = ldx;
+    j.low2 = H;
+    if (o->dA != NULL)
+        st = job_run(&j, tiles_of(w->cols, TILE), n * w->cols * o->rank, da_tile, err);
+    if (st == WS_OK && o->dB != NULL)
+        st = job_run(&j, tiles_of(w->rows, TILE), n * w->rows * o->rank, db_tile, err);
+    return st;
 }

@@ -54,9 +54,22 @@ typedef struct ws_weight {
     const ws_overlay *over; /**< or NULL */
 } ws_weight;
 
+/* ---- weight.c ---- */
+
 /** The (cols) numbers of a vector: where they lie, or expanded into @p scratch (cols).
- */
+ * NULL when the model has none. */
 const ws_real *ws_weight_vector(const ws_weight *w, ws_real *scratch);
+
+/** Stored row @p row (cols) of a table. */
+void ws_weight_row(const ws_weight *w, int64_t row, ws_real *out);
+
+/** @p n numbers of a vector from @p from. */
+void ws_weight_part(const ws_weight *w, int64_t from, int64_t n, ws_real *out);
+
+/** The block W[r0 .. r1, c0 .. c1) as a matrix to be read: where it lies, or expanded
+ * into @p scratch. Stored (in, out), it comes out transposed. */
+ws_mat ws_weight_block(const ws_weight *w, int64_t r0, int64_t r1, int64_t c0,
+                       int64_t c1, ws_real *scratch);
 
 /* ---- elementwise: act.c ---- */
 
@@ -125,28 +138,39 @@ typedef struct ws_scratch {
     ws_pool *pool;
     ws_real **panel;   /**< per thread */
     int64_t panel_len; /**< numbers in each */
+    ws_real *low;      /**< (2, n, rank) when an overlay has a low rank; else NULL */
 } ws_scratch;
 
-/** Numbers that a panel of ws_linear_* takes for a layer of @p in inputs. */
-#define WS_LINEAR_PANEL(in) ((int64_t)WS_PANEL_ROWS * ((in) + 1))
+/** Numbers that a panel of ws_linear_* takes for a layer of @p wide inputs (and of
+ * outputs, when ws_linear_dw() has a sink). */
+#define WS_LINEAR_PANEL(wide) ((int64_t)WS_PANEL_ROWS * ((wide) + 1))
 
 enum { WS_PANEL_ROWS = 256 };
 
 /**
- * A panel of a weight gradient, handed out while it is hot in the cache. Panels come
- * from several threads, each panel once.
+ * A panel of a gradient, handed out while it is hot in the cache: the socket of what
+ * wants gradients and must not keep them (update in place, gather masked entries, dot
+ * with task vectors, masks). Element (i, j) of dw belongs to element
+ * offset + i * ld + j of the stored tensor, whatever its layout.
  *
- * This is the socket of everything that wants weight gradients and must not keep them:
- * store, accumulate, update in place, gather masked entries, dot with a task vector.
- *
- * @param row  first output row of the panel
- * @param dw   (rows, cols) without gaps: dW[row .. row+rows); scratch, may be changed
+ * Panels come from several threads at once. Within one batch, panels of one part never
+ * overlap, except those of WS_PART_EMBED and WS_PART_HEAD, which come in any number of
+ * summands. Which panels there are, and their bytes, do not depend on the threads;
+ * their order does, so a sum over panels is kept per panel (by offset) and joined in
+ * order, or goes to elements.
  */
-typedef struct ws_dw_sink {
-    void (*panel)(void *arg, const ws_weight *w, int64_t row, int64_t rows, ws_real *dw,
-                  int thread);
+typedef struct ws_grad_panel {
+    size_t part;
+    int64_t offset, rows, cols, ld;
+    ws_real *dw;     /**< (rows, cols) without gaps; scratch, may be changed */
+    int64_t summand; /**< 0, or for an embedding and a head counts the summands */
+    int thread;
+} ws_grad_panel;
+
+typedef struct ws_grad_sink {
+    void (*panel)(void *arg, const ws_grad_panel *p);
     void *arg;
-} ws_dw_sink;
+} ws_grad_sink;
 
 /**
  * Y = X W^T + b.
@@ -165,10 +189,22 @@ ws_status ws_linear_dx(const ws_scratch *s, const ws_weight *w, const ws_real *d
                        int64_t ldy, int64_t n, ws_real *dX, int64_t ldx, bool add,
                        ws_err *err);
 
-/** dW = dY^T X, panel by panel of WS_PANEL_ROWS rows into @p sink. */
+/**
+ * dW = dY^T X, added to @p grad and handed to @p sink; either may be NULL.
+ *
+ * @param grad     (elements of the whole tensor), in stored layout
+ * @param summand  for the panels
+ */
 ws_status ws_linear_dw(const ws_scratch *s, const ws_weight *w, const ws_real *dY,
                        int64_t ldy, const ws_real *X, int64_t ldx, int64_t n,
-                       const ws_dw_sink *sink, ws_err *err);
+                       ws_real *grad, const ws_grad_sink *sink, int64_t summand,
+                       ws_err *err);
+
+/** Gradients of the low-rank term of w's overlay, where it wants them; no dW is made.
+ */
+ws_status ws_linear_dlow(const ws_scratch *s, const ws_weight *w, const ws_real *dY,
+                         int64_t ldy, const ws_real *X, int64_t ldx, int64_t n,
+                         ws_err *err);
 
 /* ---- attention.c ---- */
 

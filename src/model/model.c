@@ -2,13 +2,12 @@
  * model.c - loading: config.json decides which tensors, of which shapes; their bytes
  * are read as they are
  */
-#include "model/forward.h"
-
 #include <stdio.h>
 #include <string.h>
 
 #include "base/json.h"
 #include "base/os.h"
+#include "model/train_step.h"
 #include "wsurg/text.h"
 
 enum { CONFIG_CAP = 16 << 20 };
@@ -75,6 +74,7 @@ struct want {
     int64_t rows, cols; // of the view: (out, in); a vector has rows 1
     int64_t from, of;   // first output, and outputs of the whole
     bool vector, transposed;
+    ws_part_kind kind;
 };
 
 static const char *name_make(struct loader *l, const struct want *w)
@@ -116,18 +116,37 @@ static ws_status shape_check(struct loader *l, const struct want *w, const ws_te
     return ws_err_at(l->err, ws_ckpt_path(l->m->ckpt), t->name, -1);
 }
 
+/** What a part is, once its place is known. */
+static void part_fill(struct loader *l, const struct want *w, const ws_tensor *t)
+{
+    ws_model_part *p = &l->m->parts[l->m->n_blocks];
+    *p = (ws_model_part){ .name = t->name,
+                          .kind = w->kind,
+                          .layer = strstr(w->stem, "%d") ? w->layer : -1,
+                          .dtype = t->dtype,
+                          .stored = t->dtype,
+                          .rows = w->vector ? 1 : (int64_t)t->shape[0],
+                          .cols = (int64_t)t->shape[w->vector ? 0 : 1],
+                          .n = (int64_t)t->n_elements,
+                          .transposed = w->transposed };
+}
+
 /** The bytes of @p t: already read as one of the last few, or read now. */
-static ws_status block_read(struct loader *l, const ws_tensor *t, void **data)
+static ws_status block_read(struct loader *l, const struct want *w, const ws_tensor *t,
+                            void **data, size_t *part)
 {
     ws_model *m = l->m;
     for (size_t back = 1; back <= 8 && back <= m->n_blocks; back++)
         if (l->tensor[m->n_blocks - back] == t) {
-            *data = m->blocks[m->n_blocks - back];
+            *part = m->n_blocks - back;
+            *data = m->blocks[*part];
             return WS_OK;
         }
+    *part = m->n_blocks;
     if (m->n_blocks == l->cap)
         return ws_fail(l->err, WS_E_INTERNAL, "more tensors than expected");
     l->tensor[m->n_blocks] = t;
+    part_fill(l, w, t);
     if (!l->reading) {
         m->n_blocks++;
         l->bytes += t->n_bytes;
@@ -138,6 +157,7 @@ static ws_status block_read(struct loader *l, const ws_tensor *t, void **data)
     void *p = ws_alloc(t->n_bytes ? t->n_bytes : 1);
     if (p == NULL)
         return ws_fail(l->err, WS_E_MEMORY, "no memory for tensor '%s'", t->name);
+    m->parts[m->n_blocks].data = p;
     m->blocks[m->n_blocks++] = *data = p;
     return ws_ckpt_read(m->ckpt, t, 0, t->n_bytes, p, l->err);
 }
@@ -147,6 +167,7 @@ static ws_status want(struct loader *l, ws_weight *to, struct want w)
 {
     const char *name = name_make(l, &w);
     void *data = NULL;
+    size_t part = 0;
 
     if (name == NULL)
         return ws_fail(l->err, WS_E_MEMORY, "no memory for names of tensors");
@@ -164,7 +185,7 @@ static ws_status want(struct loader *l, ws_weight *to, struct want w)
     }
     ws_status st = shape_check(l, &w, t);
     if (st == WS_OK)
-        st = block_read(l, t, &data);
+        st = block_read(l, &w, t, &data, &part);
     if (st)
         return st;
     const int64_t skip = w.vector || w.transposed ? w.from : w.from * w.cols;
@@ -174,14 +195,18 @@ static ws_status want(struct loader *l, ws_weight *to, struct want w)
                        .rows = w.rows,
                        .cols = w.cols,
                        .ld = w.transposed ? w.of : w.cols,
-                       .transposed = w.transposed };
+                       .transposed = w.transposed,
+                       .part = part,
+                       .offset = skip,
+                       .from = w.from };
     if (data != NULL)
         to->data = (const unsigned char *)data + (size_t)skip * size;
     return WS_OK;
 }
 
 static ws_status want_vector(struct loader *l, ws_weight *to, const char *stem,
-                             const char *end, int64_t layer, int64_t n)
+                             const char *end, int64_t layer, int64_t n,
+                             ws_part_kind kind)
 {
     return want(l, to,
                 (struct want){ .stem = stem,
@@ -189,16 +214,17 @@ static ws_status want_vector(struct loader *l, ws_weight *to, const char *stem,
                                .layer = layer,
                                .rows = 1,
                                .cols = n,
-                               .vector = true });
+                               .vector = true,
+                               .kind = kind });
 }
 
 static ws_status want_norm(struct loader *l, ws_weight *w, ws_weight *b,
                            const char *stem, int64_t layer)
 {
     const ws_model_desc *d = &l->m->d;
-    ws_status st = want_vector(l, w, stem, ".weight", layer, d->C);
+    ws_status st = want_vector(l, w, stem, ".weight", layer, d->C, WS_PART_NORM);
     if (st == WS_OK && d->norm == WS_NORM_LAYER)
-        st = want_vector(l, b, stem, ".bias", layer, d->C);
+        st = want_vector(l, b, stem, ".bias", layer, d->C, WS_PART_NORM_BIAS);
     return st;
 }
 
@@ -214,7 +240,8 @@ static ws_status want_linear(struct loader *l, ws_weight *w, ws_weight *b,
                       .cols = in,
                       .from = from,
                       .of = of,
-                      .transposed = l->m->d.conv1d };
+                      .transposed = l->m->d.conv1d,
+                      .kind = WS_PART_LINEAR };
     ws_status st = want(l, w, x);
     if (st || !bias)
         return st;
@@ -222,6 +249,7 @@ static ws_status want_linear(struct loader *l, ws_weight *w, ws_weight *b,
     x.rows = 1;
     x.cols = out;
     x.vector = true;
+    x.kind = WS_PART_BIAS;
     x.transposed = false;
     x.of = of ? of : out;
     return want(l, b, x);
@@ -249,8 +277,8 @@ static ws_status want_layer(struct loader *l, ws_layer *y, int64_t i)
                     d->qkv_bias));
     TRY(want_linear(l, &y->o, &y->o_b, n->o, i, d->C, q, 0, 0, d->o_bias));
     if (d->qk_norm) {
-        TRY(want_vector(l, &y->q_norm, n->q_norm, ".weight", i, d->D));
-        TRY(want_vector(l, &y->k_norm, n->k_norm, ".weight", i, d->D));
+        TRY(want_vector(l, &y->q_norm, n->q_norm, ".weight", i, d->D, WS_PART_NORM));
+        TRY(want_vector(l, &y->k_norm, n->k_norm, ".weight", i, d->D, WS_PART_NORM));
     }
     TRY(want_norm(l, &y->mlp_norm, &y->mlp_norm_b, n->mlp_norm, i));
     if (d->gated)
@@ -266,18 +294,22 @@ static ws_status want_all(struct loader *l)
 {
     ws_model *m = l->m;
     const ws_model_desc *d = &m->d;
-    struct want table = {
-        .stem = l->names->embed, .end = ".weight", .rows = d->V, .cols = d->C
-    };
+    struct want table = { .stem = l->names->embed,
+                          .end = ".weight",
+                          .rows = d->V,
+                          .cols = d->C,
+                          .kind = WS_PART_EMBED };
 
     ws_status st = want(l, &m->embed, table);
     m->head = m->embed;
     if (st == WS_OK && !d->tied) {
         table.stem = l->names->head;
+        table.kind = WS_PART_HEAD;
         st = want(l, &m->head, table);
     }
     if (st == WS_OK && d->learned) {
         table.stem = l->names->positions;
+        table.kind = WS_PART_POSITIONS;
         table.rows = d->max_positions;
         st = want(l, &m->positions, table);
     }
@@ -303,7 +335,8 @@ static ws_status weights_load(ws_model *m, ws_err *err)
     l.tensor = ws_arena_calloc(&m->arena, l.cap + 1, sizeof *l.tensor);
     m->blocks = ws_arena_calloc(&m->arena, l.cap + 1, sizeof *m->blocks);
     m->layer = ws_arena_calloc(&m->arena, (size_t)m->d.L, sizeof *m->layer);
-    if (l.tensor == NULL || m->blocks == NULL || m->layer == NULL)
+    m->parts = ws_arena_calloc(&m->arena, l.cap + 1, sizeof *m->parts);
+    if (l.tensor == NULL || m->blocks == NULL || m->layer == NULL || m->parts == NULL)
         return ws_fail(err, WS_E_MEMORY, "no memory for the tables of a model");
     ws_status st = want_all(&l);
     if (st)

@@ -19,6 +19,8 @@ typedef struct ws_layer {
     ws_weight gate_b, up_b, down_b;
 } ws_layer;
 
+struct ws_model_part;
+
 struct ws_model {
     ws_model_desc d;
     ws_model_info info;
@@ -31,7 +33,8 @@ struct ws_model {
     ws_arena arena;
     void **blocks; /**< data of each tensor read */
     size_t n_blocks;
-    uint64_t limit; /**< bytes for weights and work together */
+    struct ws_model_part *parts; /**< (n_blocks), see train_step.h */
+    uint64_t limit;              /**< bytes for weights and work together */
 };
 
 #endif

@@ -74,35 +74,10 @@ WS_API ws_status ws_model_master(ws_model *m, size_t i, ws_real **numbers, ws_er
 
 /* ---- wants ---- */
 
-/**
- * A panel of a gradient, handed out while it is hot in the cache: the socket of what
- * wants gradients and must not keep them (update in place, gather masked entries, dot
- * with task vectors, masks). Element (i, j) of dw belongs to element
- * offset + i * ld + j of the stored tensor, whatever its layout.
- *
- * Panels come from several threads at once. Within one batch, panels of one part never
- * overlap, except those of WS_PART_EMBED and WS_PART_HEAD, which come in any number of
- * summands. Which panels there are, and their bytes, do not depend on the threads;
- * their order does, so a sum over panels is kept per panel (by offset) and joined in
- * order, or goes to elements.
- */
-typedef struct ws_grad_panel {
-    size_t part;
-    int64_t offset, rows, cols, ld;
-    ws_real *dw;     /**< (rows, cols) without gaps; scratch, may be changed */
-    int64_t summand; /**< 0, or for an embedding and a head counts the summands */
-    int thread;
-} ws_grad_panel;
-
-typedef struct ws_grad_sink {
-    void (*panel)(void *arg, const ws_grad_panel *p);
-    void *arg;
-} ws_grad_sink;
-
 /** What is wanted of one part. Zero: it is frozen and used as it is. */
 typedef struct ws_want {
     ws_real *grad;            /**< (n) added to, in stored layout; or NULL */
-    const ws_grad_sink *sink; /**< or NULL; may stand beside grad */
+    const ws_grad_sink *sink; /**< or NULL; may stand beside grad; layers.h */
     ws_overlay *over;         /**< or NULL; see layers.h */
 } ws_want;
 

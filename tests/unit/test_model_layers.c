@@ -163,24 +163,22 @@ static double linear_value(void *arg)
     return weighted(y, c->dy, c->n * c->out);
 }
 
-static void keep(void *arg, const ws_weight *w, int64_t row, int64_t rows, double *dw,
-                 int thread)
+static void keep(void *arg, const ws_grad_panel *p)
 {
     struct linear_case *c = arg;
-    (void)thread;
-    for (int64_t r = 0; r < rows; r++)
-        for (int64_t i = 0; i < w->cols; i++)
-            c->dw[w->transposed ? i * w->rows + row + r : (row + r) * w->cols + i] =
-                dw[r * w->cols + i];
+    for (int64_t i = 0; i < p->rows; i++)
+        for (int64_t k = 0; k < p->cols; k++)
+            c->dw[p->offset + i * p->ld + k] = p->dw[i * p->cols + k];
 }
 
 static void linear_check(int n, int in, int out, bool transposed)
 {
     static struct linear_case c;
-    static double panel[256 * 300], dx[MAX];
+    static double panel[256 * 301], dx[MAX], grad[MAX];
     double *panels[1] = { panel };
-    const ws_dw_sink sink = { keep, &c };
+    const ws_grad_sink sink = { keep, &c };
 
+    memset(grad, 0, sizeof grad);
     c = (struct linear_case){ .n = n, .in = in, .out = out };
     fill(c.w, in * out, 9);
     fill(c.b, out, 10);
@@ -199,13 +197,15 @@ static void linear_check(int n, int in, int out, bool transposed)
                           .rows = 1,
                           .cols = out,
                           .ld = out };
-    c.s = (ws_scratch){ .panel = panels, .panel_len = 256 * 300 };
+    c.s = (ws_scratch){ .panel = panels, .panel_len = 256 * 301 };
     assert_int_equal(ws_linear_dx(&c.s, &c.weight, c.dy, out, n, dx, in, false, NULL),
                      WS_OK);
     check(c.x, n * in, dx, linear_value, &c);
-    assert_int_equal(ws_linear_dw(&c.s, &c.weight, c.dy, out, c.x, in, n, &sink, NULL),
-                     WS_OK);
+    assert_int_equal(
+        ws_linear_dw(&c.s, &c.weight, c.dy, out, c.x, in, n, grad, &sink, 0, NULL),
+        WS_OK);
     check(c.w, in * out, c.dw, linear_value, &c);
+    check(c.w, in * out, grad, linear_value, &c); // the sum beside the panels
 }
 
 static void linear_backward_is_the_derivative(void **state)
