@@ -161,7 +161,7 @@ tidy() {
         need 'run:clang-tidy clang-tidy'
         tidy=clang-tidy
     }
-    mapfile -t sources < <(find src merges -name '*.c' | sort)
+    mapfile -t sources < <(find src merges tests/unit -name '*.c' | sort)
     printf '%s\n' "${sources[@]}" |
         xargs -P 2 -n 4 "$tidy" -p build-clang --quiet >build-clang/tidy.log 2>/dev/null
     result $? "clang-tidy over ${#sources[@]} files"

@@ -81,6 +81,13 @@ WS_API ws_status ws_fail(ws_err *err, ws_status code, const char *fmt, ...)
 WS_API ws_status ws_fail_sys(ws_err *err, ws_status code, int sys, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 
+/* The static analyzer is told that what fails does not return WS_OK. */
+#ifdef __clang_analyzer__
+#define ws_fail(err, code, ...) (ws_fail(err, code, __VA_ARGS__), code)
+#define ws_fail_sys(err, code, sys, ...)                                               \
+    (ws_fail_sys(err, code, sys, __VA_ARGS__), code)
+#endif
+
 /** Fill the location fields of @p err that are still empty. NULL and -1 mean unknown.
  * Returns err->code. */
 WS_API ws_status ws_err_at(ws_err *err, const char *path, const char *tensor,

@@ -68,6 +68,10 @@ report_start(ws_err *err, ws_status code, const char *fmt, va_list ap)
     vsnprintf(err->msg, sizeof err->msg, fmt, ap);
 }
 
+// The static analyzer is given macros of these names, see err.h.
+#undef ws_fail
+#undef ws_fail_sys
+
 ws_status ws_fail(ws_err *err, ws_status code, const char *fmt, ...)
 {
     if (err != NULL) {

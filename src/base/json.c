@@ -171,48 +171,50 @@ static bool walk_key(struct walk *w)
     return true;
 }
 
-/** One value, without recursion: `stack` holds the closing bracket of each open level.
- */
+/** Step over the closing brackets that stand here; `depth` of `closing` are open. */
+static void walk_closed(struct walk *w, const char *closing, int *depth, bool *fresh)
+{
+    while (*depth > 0) {
+        skip_space(w);
+        if (w->p == w->end || *w->p != closing[*depth - 1])
+            return;
+        w->p++;
+        --*depth;
+        *fresh = false;
+    }
+}
+
+/** One value, without recursion: `closing` has the bracket that ends each level. */
 static bool walk_value(struct walk *w)
 {
-    char stack[MAX_DEPTH];
+    char closing[MAX_DEPTH];
     int depth = 0;
     for (;;) {
+        bool fresh = false; // a level was opened just now: no comma is due
         skip_space(w);
         if (w->p == w->end)
             return fault(w, "unexpected end");
         if (*w->p == '{' || *w->p == '[') {
             if (depth == MAX_DEPTH)
                 return fault(w, "nested too deep");
-            stack[depth++] = *w->p == '{' ? '}' : ']';
+            closing[depth++] = *w->p == '{' ? '}' : ']';
             w->p++;
-            skip_space(w);
-            if (w->p < w->end && *w->p == stack[depth - 1])
-                goto close;
-            if (stack[depth - 1] == '}' && !walk_key(w))
-                return false;
-            continue;
-        }
-        if (!walk_scalar(w))
+            fresh = true;
+        } else if (!walk_scalar(w)) {
             return false;
-    next:
+        }
+        walk_closed(w, closing, &depth, &fresh);
         if (depth == 0)
             return true;
-        skip_space(w);
-        if (w->p == w->end)
-            return fault(w, "unexpected end");
-        if (*w->p == ',') {
+        if (!fresh) {
+            if (w->p == w->end)
+                return fault(w, "unexpected end");
+            if (*w->p != ',')
+                return fault(w, "expected ',' or a closing bracket");
             w->p++;
-            if (stack[depth - 1] == '}' && !walk_key(w))
-                return false;
-            continue;
         }
-    close:
-        if (*w->p != stack[depth - 1])
-            return fault(w, "expected ',' or a closing bracket");
-        w->p++;
-        depth--;
-        goto next;
+        if (closing[depth - 1] == '}' && !walk_key(w))
+            return false;
     }
 }
 

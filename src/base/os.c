@@ -60,16 +60,24 @@ static bool cgroup_line(const char *file, char *buf, size_t size)
     return cgroup_path(file, path, sizeof path) && read_line(path, buf, size);
 }
 
+/** The decimal number that @p text opens with; *end is what follows it. */
+static bool read_number(const char *text, unsigned long long *value, char **end)
+{
+    errno = 0;
+    *value = strtoull(text, end, 10);
+    return *end != text && errno == 0;
+}
+
 int ws_os_cpus(void)
 {
     cpu_set_t set;
     int n = 1;
     if (sched_getaffinity(0, sizeof set, &set) == 0)
         n = CPU_COUNT(&set);
-    char line[128];
+    char line[128], *end;
     unsigned long long quota, period;
-    if (cgroup_line("cpu.max", line, sizeof line) &&
-        sscanf(line, "%llu %llu", &quota, &period) == 2 && period > 0) {
+    if (cgroup_line("cpu.max", line, sizeof line) && read_number(line, &quota, &end) &&
+        read_number(end, &period, &end) && period > 0) {
         const int by_quota = (int)((quota + period - 1) / period);
         if (by_quota < n)
             n = by_quota;
@@ -81,10 +89,10 @@ uint64_t ws_os_memory_total(void)
 {
     uint64_t total =
         (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
-    char line[128];
+    char line[128], *end;
     unsigned long long limit;
     if (cgroup_line("memory.max", line, sizeof line) &&
-        sscanf(line, "%llu", &limit) == 1 && limit < total)
+        read_number(line, &limit, &end) && limit < total)
         total = limit;
     return total;
 }
@@ -94,7 +102,8 @@ static uint64_t status_field(const char *text, const char *name)
 {
     const char *p = strstr(text, name);
     unsigned long long kib;
-    return p != NULL && sscanf(p + strlen(name), " %llu", &kib) == 1 ? kib << 10 : 0;
+    char *end;
+    return p != NULL && read_number(p + strlen(name), &kib, &end) ? kib << 10 : 0;
 }
 
 static bool read_status(char *buf, size_t size)

@@ -14,7 +14,7 @@
 #include "base/hash.h"
 #include "base/rng.h"
 
-enum { ROUNDS = 10, BATCH = WS_PHILOX_BATCH };
+enum { ROUNDS = 10, BATCH = WS_PHILOX_BATCH, BATCH_WORDS = 4 * BATCH };
 
 static void add_u64(XXH3_state_t *s, uint64_t v)
 {
@@ -78,11 +78,11 @@ WS_HOT void ws_philox(const ws_rng_key *key, uint64_t first, uint32_t *out)
 
 void ws_random_fill(const ws_rng_key *key, uint64_t first, uint32_t *out, size_t n)
 {
-    uint32_t words[4 * BATCH];
+    uint32_t words[BATCH_WORDS];
     for (size_t i = 0, len; i < n; i += len) {
         const size_t skip = (size_t)((first + i) % 4);
-        len = n - i < 4 * BATCH - skip ? n - i : 4 * BATCH - skip;
-        if (len == 4 * BATCH) {
+        len = n - i < BATCH_WORDS - skip ? n - i : BATCH_WORDS - skip;
+        if (len == BATCH_WORDS) {
             ws_philox(key, (first + i) / 4, out + i);
         } else {
             ws_philox(key, (first + i) / 4, words);

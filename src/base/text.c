@@ -18,7 +18,7 @@ static bool buf_grow(ws_buf *b, size_t n)
         b->failed = true;
         return false;
     }
-    if (need <= b->cap)
+    if (b->p != NULL && need <= b->cap)
         return true;
     size_t cap = b->cap < 64 ? 64 : b->cap;
     while (cap < need)
@@ -166,7 +166,7 @@ void ws_show(const char *s, char *out, size_t size)
 
 static char fold(char c)
 {
-    return c == '_' ? '-' : c;
+    return (char)(c == '_' ? '-' : c);
 }
 
 bool ws_name_equal(const char *a, const char *b)

@@ -4,7 +4,7 @@
  * Names are found through an open-addressing table whose hash is seeded at random, so
  * that no file can be written to make its names collide.
  */
-#define _XOPEN_SOURCE 700 // realpath; NOLINT(bugprone-reserved-identifier)
+#define _XOPEN_SOURCE 700 // realpath
 
 #include "wsurg/ckpt.h"
 

@@ -108,7 +108,7 @@ ws_status ws_journal_add(ws_journal *j, uint32_t type, uint64_t a, uint64_t b,
     put(record + 4, type, 4);
     put(record + 8, a, 8);
     put(record + 16, b, 8);
-    if (n > 0)
+    if (payload != NULL)
         memcpy(record + HEAD, payload, n);
     const ws_xxh128 sum = ws_xxh3(j->buf, SUM + HEAD + n);
     memcpy(record + HEAD + n, sum.b, SUM);
@@ -140,7 +140,7 @@ ws_status ws_journal_new(ws_journal **out, int fd, const char *path, const char 
         return st;
     char head[sizeof format_name + 64] = "";
     const size_t n = strlen(format_name), key_len = strnlen(key, 64);
-    memcpy(head, format_name, n);
+    memcpy(head, format_name, n); // NOLINT(bugprone-not-null-terminated-result): n
     memcpy(head + n, key, key_len);
     st = ws_journal_add(j, WS_JOURNAL_OWN + OWN_HEAD, 0, 0, head, n + key_len, err);
     if (st == WS_OK)

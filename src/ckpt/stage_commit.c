@@ -240,7 +240,7 @@ static ws_status place_manifest(const ws_stage *s, const char *path, int at,
 /** Remove a manifest that would describe what the target was before. */
 static ws_status remove_manifest(const ws_stage *s, const char *path, ws_err *err)
 {
-    if (!ws_is_manifest(path))
+    if (path == NULL || !ws_is_manifest(path))
         return WS_OK;
     ws_step();
     return unlink(path) == 0 || errno == ENOENT

@@ -60,14 +60,14 @@ static void text(ws_buf *b, const char *s)
 }
 
 /** Lines shown as they are. */
-static void literal_line(ws_buf *b, const char *s)
+static void literal_lines(ws_buf *b, const char *s)
 {
-    const size_t n = strcspn(s, "\n");
-
-    word(b, s, n, true, true);
-    ws_buf_putc(b, '\n');
-    if (s[n] && s[n + 1])
-        literal_line(b, s + n + 1);
+    while (*s) {
+        const size_t n = strcspn(s, "\n");
+        word(b, s, n, true, true);
+        ws_buf_putc(b, '\n');
+        s += n + (s[n] != '\0');
+    }
 }
 
 /** A value name as arguments of .Ar: "auto|always|never" bears no spaces. */
@@ -154,7 +154,7 @@ static void examples(ws_buf *b, const ws_example *x)
         snprintf(says, sizeof says, "%c%s:", upper_case(x->says[0]), x->says + 1);
         text(b, says);
         ws_buf_puts(b, ".Pp\n.Dl ");
-        literal_line(b, x->line);
+        literal_lines(b, x->line);
         if (x[1].line)
             ws_buf_puts(b, ".Pp\n");
     }
@@ -172,7 +172,7 @@ static void methods(ws_buf *b)
         text(b, m->summary);
         if (m->formula) {
             ws_buf_puts(b, ".Bd -literal -offset indent\n");
-            literal_line(b, m->formula);
+            literal_lines(b, m->formula);
             ws_buf_puts(b, ".Ed\n");
         }
         ws_buf_puts(b, ".Pp\n");

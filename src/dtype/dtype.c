@@ -69,6 +69,15 @@ bool ws_dtype_parse(const char *name, size_t len, ws_dtype *out)
     return false;
 }
 
+/** @p name in lower case; false when @p low has no room for it. */
+static bool lower(char *low, size_t size, const char *name)
+{
+    const size_t n = strlen(name);
+    for (size_t i = 0; n < size && i <= n; i++)
+        low[i] = (char)tolower((unsigned char)name[i]);
+    return n < size;
+}
+
 bool ws_dtype_parse_user(const char *name, ws_dtype *out)
 {
     static const struct {
@@ -81,20 +90,13 @@ bool ws_dtype_parse_user(const char *name, ws_dtype *out)
         { "f8_e4m3fn", WS_DT_F8_E4M3 }, { "fp8_e4m3", WS_DT_F8_E4M3 },
         { "fp8_e5m2", WS_DT_F8_E5M2 },
     };
-    char low[24];
-    const size_t n = strlen(name);
-    if (n >= sizeof low)
+    char low[24], ours[24];
+    if (!lower(low, sizeof low, name))
         return false;
-    for (size_t i = 0; i <= n; i++)
-        low[i] = (char)tolower((unsigned char)name[i]);
     for (int i = 0; i < WS_DT_COUNT; i++) {
-        char ours[24];
-        size_t k = 0;
-        for (; traits[i].name[k] != '\0'; k++)
-            ours[k] = (char)tolower((unsigned char)traits[i].name[k]);
-        ours[k] = '\0';
-        if (ws_name_equal(low, ours) || (traits[i].torch_name != NULL &&
-                                         ws_name_equal(low, traits[i].torch_name))) {
+        const char *torch = traits[i].torch_name;
+        if ((lower(ours, sizeof ours, traits[i].name) && ws_name_equal(low, ours)) ||
+            (torch != NULL && ws_name_equal(low, torch))) {
             *out = (ws_dtype)i;
             return true;
         }
