@@ -6,6 +6,8 @@
 #   tests/run.sh --fuzz[=S]   every fuzz target for S seconds (30) on its corpus
 #   tests/run.sh --full       all of these, and ThreadSanitizer, valgrind, clang,
 #                             clang-tidy, coverage, the kill test in full
+#   tests/run.sh --thread     one of those alone; also --valgrind, --clang, --tidy,
+#                             --coverage, --kill
 #
 # Ends with the line `N passed, N failed, N skipped`.
 set -uo pipefail
@@ -146,13 +148,16 @@ under_valgrind() {
         --suppressions=$SUPPRESS/valgrind.supp"
 }
 
-with_clang() {
+with_clang_built() {
     local cc
-    cc=$(clang_for_fuzzing) || {
-        result 1 clang
-        return
-    }
-    CC=$cc build_and_test build-clang
+    if ! cc=$(clang_for_fuzzing) || ! CC=$cc build build-clang; then
+        result 1 build-clang
+        return 1
+    fi
+}
+
+with_clang() {
+    with_clang_built && run_tests build-clang "${SUITES[@]}"
 }
 
 tidy() {
@@ -161,6 +166,7 @@ tidy() {
         need 'run:clang-tidy clang-tidy'
         tidy=clang-tidy
     }
+    with_clang_built || return
     mapfile -t sources < <(find src merges tests/unit -name '*.c' | sort)
     printf '%s\n' "${sources[@]}" |
         xargs -P 2 -n 4 "$tidy" -p build-clang --quiet >build-clang/tidy.log 2>/dev/null
@@ -181,7 +187,11 @@ full_only() {
     with_clang
     tidy
     coverage
-    tests/kill/kill.sh --full build/wsurg
+    kill_in_full
+}
+
+kill_in_full() {
+    build build "${WERROR[@]}" && tests/kill/kill.sh --full build
     result $? "kill test in full"
 }
 
@@ -197,6 +207,12 @@ case ${1:-} in
     fuzz 30
     full_only
     ;;
-*) die "unknown option '$1': $(sed -n '4,8p' tests/run.sh)" ;;
+--thread) thread ;;
+--valgrind) under_valgrind ;;
+--clang) with_clang ;;
+--tidy) tidy ;;
+--coverage) coverage ;;
+--kill) kill_in_full ;;
+*) die "unknown option '$1': $(sed -n '4,11p' tests/run.sh)" ;;
 esac
 finish
