@@ -2,8 +2,8 @@
  * filehash.c - SHA-256 and XXH3-128 of many files, each read once, on all threads
  *
  * SHA-256 has no parallel form, so the largest file decides. A team of two threads cuts
- * that: the first reads into a ring and does SHA-256, the second takes from the ring,
- * does XXH3 and shows the bytes to the caller. A team of one does all.
+ * that: the first reads into a ring, does XXH3 and shows the bytes to the caller; the
+ * second takes from the ring and does SHA-256, nothing else. A team of one does all.
  */
 #define _GNU_SOURCE // O_CLOEXEC and friends beside POSIX
 
@@ -32,6 +32,7 @@ struct team {
     bool pair;
     size_t item; // in work
     EVP_MD_CTX *sha;
+    bool sha_failed; // of the file in work
     ws_xxh_stream *xxh;
     uint8_t *ring;    // (RING, or 1 alone) of CHUNK bytes
     size_t len[RING]; // bytes in each
@@ -70,7 +71,7 @@ static void run_failed(struct run *r, size_t item, ws_status st, const ws_err *e
     atomic_store(&r->stop, true);
 }
 
-/** The second thread's part of a chunk. */
+/** The first thread's part of a chunk, once it is read. */
 static void see_chunk(struct team *t, uint64_t at, const uint8_t *data, size_t len)
 {
     struct run *r = t->run;
@@ -88,6 +89,13 @@ static void see_chunk(struct team *t, uint64_t at, const uint8_t *data, size_t l
     }
 }
 
+/** The second thread's part. */
+static void sha_chunk(struct team *t, const uint8_t *data, size_t len)
+{
+    if (!atomic_load(&t->run->stop) && EVP_DigestUpdate(t->sha, data, len) != 1)
+        t->sha_failed = true;
+}
+
 /** Wait for a free place in the ring: its index. */
 static size_t ring_free(struct team *t)
 {
@@ -102,10 +110,10 @@ static size_t ring_free(struct team *t)
 }
 
 /** The chunk at @p place is there. */
-static void ring_filled(struct team *t, size_t place, size_t len, uint64_t at)
+static void ring_filled(struct team *t, size_t place, size_t len)
 {
     if (!t->pair) {
-        see_chunk(t, at, t->ring, len);
+        sha_chunk(t, t->ring, len);
         return;
     }
     pthread_mutex_lock(&t->lock);
@@ -137,7 +145,7 @@ static ws_status sha_failed(const ws_filehash_item *item, ws_err *err)
     return WS_E_INTERNAL;
 }
 
-/** Read the open file through; SHA-256 here, the rest by the ring. */
+/** Read the open file through; SHA-256 by the ring, the rest here. */
 static ws_status read_through(struct team *t, int fd, ws_filehash_item *item,
                               ws_err *err)
 {
@@ -150,9 +158,8 @@ static ws_status read_through(struct team *t, int fd, ws_filehash_item *item,
         const ws_status st = ws_os_pread(fd, item->path, data, n, at, err);
         if (st != WS_OK)
             return st;
-        ring_filled(t, place, n, at);
-        if (EVP_DigestUpdate(t->sha, data, n) != 1)
-            return sha_failed(item, err);
+        ring_filled(t, place, n);
+        see_chunk(t, at, data, n);
         at += n;
     }
     return WS_OK;
@@ -168,13 +175,14 @@ static void digest_file(struct team *t)
     if (item->status != WS_OK)
         return;
     ws_xxh_stream_reset(t->xxh);
+    t->sha_failed = false;
     item->status = read_through(t, fd, item, &item->err);
     if (t->pair)
         ring_wait_drained(t);
     close(fd);
     if (item->status != WS_OK || atomic_load(&t->run->stop))
         return;
-    if (EVP_DigestFinal_ex(t->sha, md, &n) != 1 || n != 32) {
+    if (t->sha_failed || EVP_DigestFinal_ex(t->sha, md, &n) != 1 || n != 32) {
         item->status = sha_failed(item, &item->err);
         return;
     }
@@ -198,7 +206,6 @@ static void lead(struct team *t)
 
 static void follow(struct team *t)
 {
-    uint64_t at = 0;
     pthread_mutex_lock(&t->lock);
     for (;;) {
         while (t->filled == t->drained && !t->over)
@@ -206,11 +213,8 @@ static void follow(struct team *t)
         if (t->filled == t->drained)
             break;
         const size_t place = t->drained % RING, len = t->len[place];
-        if (t->drained == 0)
-            at = 0;
         pthread_mutex_unlock(&t->lock);
-        see_chunk(t, at, t->ring + place * CHUNK, len);
-        at += len;
+        sha_chunk(t, t->ring + place * CHUNK, len);
         pthread_mutex_lock(&t->lock);
         t->drained++;
         pthread_cond_signal(&t->moved);
