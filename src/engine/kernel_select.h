@@ -75,6 +75,12 @@ static inline size_t select_table_of(enum select_phase phase, int which)
     return phase == SELECT_COARSE ? 0 : (size_t)which * SELECT_HALF;
 }
 
+/** Count a cut's window over floats on a processor that ws_select_has_v4(): how many of
+ * the n elements were done, all but the last few. Adds to @p above. */
+bool ws_select_has_v4(void);
+size_t ws_select_count_v4(const struct select_cut *c, const float *x, size_t n,
+                          uint32_t *table, uint64_t *above);
+
 /** The pattern at @p rank < n by falling value; how many are larger goes to @p above.
  * Overwrites v. */
 uint32_t ws_select_value_f32(uint32_t *v, size_t n, size_t rank, uint64_t *above);

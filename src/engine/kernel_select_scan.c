@@ -97,6 +97,19 @@ WS_HOT static void count_window(const struct select_cut *c, const ws_real *x, si
         table[(heavy - lo) >> c->shift] += (uint32_t)n_heavy * 2;
 }
 
+/** The same by the fastest way that this processor has. */
+static void count_cut(const struct select_cut *c, const ws_real *x, size_t n,
+                      uint32_t *table, uint64_t *above)
+{
+    size_t done = 0;
+// under sanitizers the portable loop is what tests see
+#if !defined(WS_METHOD_F64) && !defined(WS_NO_CLONES)
+    if (ws_select_has_v4())
+        done = ws_select_count_v4(c, x, n, table, above);
+#endif
+    count_window(c, x + done, n - done, table, above);
+}
+
 static void scan_run(const struct select_state *st, size_t k, const ws_real *x,
                      size_t n, struct select_part *part)
 {
@@ -110,8 +123,8 @@ static void scan_run(const struct select_state *st, size_t k, const ws_real *x,
     }
     for (int i = 0; i < 2; i++)
         if (!cuts[i].done)
-            count_window(&cuts[i], x, n, part->table + select_table_of(st->phase, i),
-                         &part->above[i]);
+            count_cut(&cuts[i], x, n, part->table + select_table_of(st->phase, i),
+                      &part->above[i]);
 }
 
 void ws_select_scan(const void *state, size_t series, uint64_t first, const ws_real *x,

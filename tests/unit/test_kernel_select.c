@@ -1,8 +1,8 @@
 /*
  * test_kernel_select.c - the streaming selection against a sort
  */
+#include "engine/kernel_select.h"
 #include "ws_test.h"
-#include "wsurg/method.h"
 
 /** Kinds of updates that stress different passes. */
 enum kind {
@@ -327,6 +327,54 @@ static void rows_in_memory_are_selected_alike(void **unused)
             }
 }
 
+/** Counts of one window, element by element. */
+static void count_plainly(const struct select_cut *c, const float *x, size_t n,
+                          uint32_t *table, uint64_t *above)
+{
+    for (size_t i = 0; i < n; i++) {
+        uint32_t p;
+        memcpy(&p, &x[i], sizeof p);
+        p &= INT32_MAX;
+        *above += p > c->hi;
+        if (p < c->lo || p > c->hi)
+            continue;
+        uint32_t *at = &table[(p - c->lo) >> c->shift];
+        const bool pure = p == c->heavy || ((p - c->lo) & ((1u << c->shift) - 1)) == 0;
+        *at = (*at + 2) | !pure;
+    }
+}
+
+static void wide_registers_count_alike(void **state)
+{
+    (void)state;
+    enum { N = 5000, BINS = 512 };
+    static float x[N];
+    static uint32_t got[BINS], want[BINS];
+    uint64_t seed = 7;
+    if (!ws_select_has_v4())
+        skip();
+    for (size_t i = 0; i < N; i++) { // a fifth NaN, infinity and the like
+        const uint64_t w = random_word(&seed);
+        uint32_t bits = 0x3f800000u + (uint32_t)(w >> 40) % 0x20000u;
+        bits = w % 5 == 0 ? (uint32_t)(w >> 32) : w % 5 == 1 ? 0x3f808000u : bits;
+        bits |= (uint32_t)(w & 8) << 28;
+        memcpy(&x[i], &bits, sizeof bits);
+    }
+    for (int which = 0; which < 2; which++)
+        for (size_t n = 0; n <= N; n += n < 40 ? 1 : 827) {
+            struct select_cut c = { .shift = 8, .lo = 0x3f800000u, .hi = 0x3f81feffu };
+            c.heavy = which == 0 ? UINT64_MAX : 0x3f808000u;
+            uint64_t above = 3, want_above = 3;
+            memset(got, 0, sizeof got);
+            memset(want, 0, sizeof want);
+            const size_t done = ws_select_count_v4(&c, x, n, got, &above);
+            assert_true(done <= n && n - done < 16);
+            count_plainly(&c, x, done, want, &want_above);
+            assert_int_equal(above, want_above);
+            assert_memory_equal(got, want, sizeof got);
+        }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -337,6 +385,7 @@ int main(void)
         cmocka_unit_test(misleading_samples_cost_passes_only),
         cmocka_unit_test(nothing_to_cut_needs_no_pass),
         cmocka_unit_test(rows_in_memory_are_selected_alike),
+        cmocka_unit_test(wide_registers_count_alike),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
