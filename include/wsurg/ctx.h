@@ -28,6 +28,7 @@ typedef struct ws_progress {
     const char *unit;  /**< "bytes", "steps", ... */
     uint64_t done, total;
     double seconds, eta; /**< eta < 0: unknown */
+    const char *note;    /**< a few words more, or NULL */
 } ws_progress;
 
 typedef struct ws_ctx {
@@ -40,7 +41,7 @@ typedef struct ws_ctx {
     void *payload;
     const atomic_int *stop; /**< nonzero asks the run to stop cleanly: its value is the
                                signal; may be NULL */
-    bool strict; /**< warnings (not those tagged "note") make a run fail with
+    bool strict;            /**< warnings (not those tagged "note") make a run fail with
                     WS_E_STRICT before its output shows */
 } ws_ctx;
 

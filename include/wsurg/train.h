@@ -139,8 +139,9 @@ typedef struct ws_tune_result {
     double eta;          /**< of an estimate: seconds for all steps */
     const char *stopped; /**< "steps", "patience", "estimate": static */
     char *checkpoint;    /**< folder kept for --resume, or NULL; ws_free */
-    ws_result *run;      /**< outputs, manifest, usage; NULL for an estimate */
-    char **trained;      /**< (n_trained) names of tensors that were trained */
+    ws_usage usage;
+    ws_result *run; /**< outputs, manifest, usage; NULL for an estimate */
+    char **trained; /**< (n_trained) names of tensors that were trained */
     size_t n_trained;
 } ws_tune_result;
 

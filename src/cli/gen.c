@@ -67,12 +67,25 @@ static void option_row(ws_buf *b, const ws_opt *o)
     row(b, typed, text);
 }
 
+/** The names of a table, for those who know what to look for. */
+static void option_names(ws_buf *b, const ws_opt *table)
+{
+    ws_buf names = { 0 };
+
+    for (const ws_opt *o = table; o->name; o++)
+        ws_buf_printf(&names, "%s--%s", o == table ? "" : " ", o->name);
+    row(b, "  and, see the manual page", names.p ? names.p : "");
+    ws_buf_free(&names);
+}
+
 /** A table, nested ones under their headings. */
 static void option_rows(ws_buf *b, const ws_opt *table)
 {
     for (const ws_opt *o = table; o && (o->name || o->kind == WS_OPT_SET); o++) {
         if (o->kind != WS_OPT_SET)
             option_row(b, o);
+        else if (o->more)
+            option_names(b, o->set);
         else
             option_rows(b, o->set);
     }

@@ -82,6 +82,7 @@ typedef struct ws_opt {
     double def, min, max; /**< default and inclusive bounds; def NAN: none is shown */
     const char *help;
     const struct ws_opt *set;
+    bool more; /**< of a set: --help lists names alone, the man page says all */
 } ws_opt;
 
 #define WS_OPT_FIELD_KIND(T, f)                                                        \
@@ -142,6 +143,11 @@ typedef struct ws_opt {
 #define WS_SET(T, f, table)                                                            \
     {                                                                                  \
         .kind = WS_OPT_SET, .offset = offsetof(T, f), .set = (table)                   \
+    }
+/** Rows of the same struct that --help only names. */
+#define WS_MORE(table)                                                                 \
+    {                                                                                  \
+        .kind = WS_OPT_SET, .set = (table), .more = true                               \
     }
 #define WS_OPT_END                                                                     \
     {                                                                                  \

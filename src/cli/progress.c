@@ -48,8 +48,9 @@ static void draw_bar(ws_meter *m, const ws_progress *p, double share)
     amount(p, p->done, done);
     amount(p, p->total, total);
     remaining(p->eta, eta);
-    fprintf(stderr, "\r%-6s [%s] %3d %%  %s of %s%s%s\033[K", p->event, bar,
-            (int)(share * 100.0), done, total, eta[0] ? ", left " : "", eta);
+    fprintf(stderr, "\r%-6s [%s] %3d %%  %s of %s%s%s%s%s\033[K", p->event, bar,
+            (int)(share * 100.0), done, total, p->note ? ", " : "",
+            p->note ? p->note : "", eta[0] ? ", left " : "", eta);
     m->drawn = true;
 }
 
@@ -66,8 +67,9 @@ static void print_plain(ws_meter *m, const ws_progress *p, double share)
     amount(p, p->done, done);
     amount(p, p->total, total);
     remaining(p->eta, eta);
-    fprintf(stderr, "wsurg: %s %d %%, %s of %s%s%s\n", p->event, (int)(share * 100.0),
-            done, total, eta[0] ? ", left " : "", eta);
+    fprintf(stderr, "wsurg: %s %d %%, %s of %s%s%s%s%s\n", p->event,
+            (int)(share * 100.0), done, total, p->note ? ", " : "",
+            p->note ? p->note : "", eta[0] ? ", left " : "", eta);
 }
 
 static void print_json(const ws_progress *p)

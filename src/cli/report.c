@@ -447,9 +447,14 @@ static bool work_kept(ws_run *run)
         return false;
     const size_t n = ws_folder_length(run->target);
     const size_t name = strcspn(run->target + n, "/");
-    snprintf(path, sizeof path, "%.*s.%.*s.wsurg", (int)n, run->target, (int)name,
-             run->target + n);
-    return stat(path, &sb) == 0 && S_ISDIR(sb.st_mode);
+    // staged work, or checkpoints of a training run
+    for (int i = 0; i < 2; i++) {
+        snprintf(path, sizeof path, "%.*s.%.*s.%s", (int)n, run->target, (int)name,
+                 run->target + n, i ? "tune" : "wsurg");
+        if (stat(path, &sb) == 0 && S_ISDIR(sb.st_mode))
+            return true;
+    }
+    return false;
 }
 
 /** Exit status of the run; *sig is the signal to die of, or 0. */

@@ -63,6 +63,8 @@ struct loader {
     size_t cap;
     bool reading;
     uint64_t bytes, parameters;
+    ws_model_tensor_fn *visit; // in place of finding and reading; with its argument
+    void *visit_arg;
     ws_err *err;
 };
 
@@ -162,6 +164,15 @@ static ws_status block_read(struct loader *l, const struct want *w, const ws_ten
     return ws_ckpt_read(m->ckpt, t, 0, t->n_bytes, p, l->err);
 }
 
+/** Tell the visitor of a tensor as it is stored. */
+static ws_status want_visit(struct loader *l, const char *name, const struct want *w)
+{
+    const uint64_t of = (uint64_t)w->of, cols = (uint64_t)w->cols;
+    const uint64_t shape[2] = { w->vector || !w->transposed ? of : cols,
+                                w->transposed ? of : cols };
+    return l->visit(l->visit_arg, name, w->kind, w->vector ? 1 : 2, shape, l->err);
+}
+
 /** Find, check and, when it is time, read one weight. */
 static ws_status want(struct loader *l, ws_weight *to, struct want w)
 {
@@ -173,6 +184,8 @@ static ws_status want(struct loader *l, ws_weight *to, struct want w)
         return ws_fail(l->err, WS_E_MEMORY, "no memory for names of tensors");
     if (w.of == 0)
         w.of = w.vector ? w.cols : w.rows;
+    if (l->visit != NULL)
+        return want_visit(l, name, &w);
     const ws_tensor *t = ws_ckpt_find(l->m->ckpt, name);
     if (t == NULL) {
         ws_fail(l->err, WS_E_MISSING, "tensor '%s' is missing", name);
@@ -320,6 +333,23 @@ static ws_status want_all(struct loader *l)
     return st;
 }
 
+ws_status ws_model_tensors(const ws_model_desc *d, ws_model_tensor_fn *visit, void *arg,
+                           ws_err *err)
+{
+    ws_model m = { .d = *d };
+    struct loader l = { .m = &m, .err = err, .visit = visit, .visit_arg = arg };
+
+    l.names = d->conv1d ? &gpt2_names : &llama_names;
+    l.prefix = l.names->prefix;
+    m.layer = ws_arena_calloc(&m.arena, (size_t)d->L, sizeof *m.layer);
+    const ws_status st =
+        m.layer == NULL
+            ? ws_fail(err, WS_E_MEMORY, "no memory for the tables of a model")
+            : want_all(&l);
+    ws_arena_free(&m.arena);
+    return st;
+}
+
 /** Both walks. */
 static ws_status weights_load(ws_model *m, ws_err *err)
 {
@@ -415,15 +445,26 @@ static void info_fill(ws_model *m)
 ws_status ws_model_open(ws_model **out, const char *path, const char *companions,
                         const ws_ctx *ctx, ws_err *err)
 {
+    ws_ckpt *c = NULL;
+    ws_status st = ws_ckpt_open(&c, path, ctx ? ctx->warnings : NULL, err);
+    return st == WS_OK ? ws_model_take(out, c, companions, ctx, err) : st;
+}
+
+ws_status ws_model_take(ws_model **out, ws_ckpt *c, const char *companions,
+                        const ws_ctx *ctx, ws_err *err)
+{
     ws_model *m = ws_calloc(1, sizeof *m);
-    if (m == NULL)
+    if (m == NULL) {
+        ws_ckpt_free(c);
         return ws_fail(err, WS_E_MEMORY, "no memory for a model");
+    }
+    m->ckpt = c;
     m->limit =
         ctx != NULL && ctx->max_memory > 0 ? ctx->max_memory : ws_os_memory_total() / 2;
-    ws_status st = ws_ckpt_open(&m->ckpt, path, ctx ? ctx->warnings : NULL, err);
-    if (st == WS_OK && ws_ckpt_kind_of(m->ckpt) != WS_KIND_MODEL) {
+    ws_status st = WS_OK;
+    if (ws_ckpt_kind_of(c) != WS_KIND_MODEL) {
         st = ws_fail(err, WS_E_USAGE, "not a model, but something made from models");
-        ws_err_at(err, path, NULL, -1);
+        ws_err_at(err, ws_ckpt_path(c), NULL, -1);
     }
     if (st == WS_OK)
         st = config_load(m, companions, err);

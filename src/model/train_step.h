@@ -72,6 +72,21 @@ WS_API int64_t ws_model_part_find(const ws_model *m, const char *name);
  */
 WS_API ws_status ws_model_master(ws_model *m, size_t i, ws_real **numbers, ws_err *err);
 
+/* ---- models that are no file ---- */
+
+/** Told of one tensor as it is stored; a fused one comes once for each view of it. */
+typedef ws_status ws_model_tensor_fn(void *arg, const char *name, ws_part_kind kind,
+                                     int rank, const uint64_t shape[2], ws_err *err);
+
+/** The tensors that a model of @p d has, in the order of their use. */
+ws_status ws_model_tensors(const ws_model_desc *d, ws_model_tensor_fn *visit, void *arg,
+                           ws_err *err);
+
+/** As ws_model_open() for a checkpoint that is open; it is the model's from now on,
+ * also when this fails. */
+ws_status ws_model_take(ws_model **out, ws_ckpt *c, const char *companions,
+                        const ws_ctx *ctx, ws_err *err);
+
 /* ---- wants ---- */
 
 /** What is wanted of one part. Zero: it is frozen and used as it is. */

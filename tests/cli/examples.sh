@@ -6,6 +6,8 @@ mkmodel c.st --llama 3,16,32 --update 2,0.03
 mkmodel base/ --llama 3,16,32 --dtype BF16
 mkmodel tuned/ --llama 3,16,32 --dtype BF16 --update 1,0.05
 mkmodel other/ --llama 3,16,32 --dtype BF16 --update 2,0.05
+printf '{"prompt":"sum: %d+1 =","completion":" %d\\n"}\n' 1 2 2 3 3 4 >pairs.jsonl
+sed 's/.*sum/sum/;s/".*:"//;s/\\.*//' pairs.jsonl >text.txt
 wsurg merge a.st b.st --method linear -qq -o merged.safetensors
 wsurg merge base tuned --method linear -qq -o merged
 wsurg taskvec extract base tuned -qq -o t.st

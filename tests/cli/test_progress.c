@@ -31,8 +31,12 @@ static void capture(ws_meter_mode mode, const ws_progress *p, size_t n, char *ou
 static ws_progress at(double seconds, uint64_t percent)
 {
     return (ws_progress){
-        "read",    "bytes", percent * 1000000,
-        100000000, seconds, percent ? seconds * (100.0 / (double)percent - 1.0) : -1.0
+        .event = "read",
+        .unit = "bytes",
+        .done = percent * 1000000,
+        .total = 100000000,
+        .seconds = seconds,
+        .eta = percent ? seconds * (100.0 / (double)percent - 1.0) : -1.0,
     };
 }
 
@@ -84,10 +88,20 @@ static void bar_is_taken_away_at_the_end(void **state)
                         "MB, left 1 s\033[K\r\033[K");
 }
 
+static void a_note_stands_before_what_is_left(void **state)
+{
+    char out[512];
+    const ws_progress p[] = { { "tune", "steps", 1, 2, 40.0, 40.0, "loss 2.125" } };
+
+    (void)state;
+    capture(WS_METER_BAR, p, 1, out, sizeof out);
+    assert_non_null(strstr(out, "1 steps of 2 steps, loss 2.125, left 40 s"));
+}
+
 static void nothing_in_total_divides_by_nothing(void **state)
 {
     char out[512];
-    const ws_progress p[] = { { "check", "steps", 0, 0, 0.0, -1.0 } };
+    const ws_progress p[] = { { .event = "check", .unit = "steps", .eta = -1.0 } };
 
     (void)state;
     capture(WS_METER_BAR, p, 1, out, sizeof out);
@@ -101,6 +115,7 @@ int main(void)
         cmocka_unit_test(plain_is_silent_in_a_short_run),
         cmocka_unit_test(json_prints_every_report),
         cmocka_unit_test(bar_is_taken_away_at_the_end),
+        cmocka_unit_test(a_note_stands_before_what_is_left),
         cmocka_unit_test(nothing_in_total_divides_by_nothing),
     };
 

@@ -1,0 +1,61 @@
+# A short fine-tune of the example model: what is said, written and logged; the same
+# bytes at any number of threads, whole or in pieces.
+cp -r "$CASES/../../examples/models/base" llm
+i=0
+while [ $i -lt 60 ]; do
+    printf '{"prompt":"sum: %d+%d =","completion":" %d\\n"}\n' $i $i $((i + i))
+    i=$((i + 1))
+done >sums.jsonl
+head -n 12 sums.jsonl >val.jsonl
+set -- llm --data sums.jsonl --batch 2 --seq 48 --lr 1e-3 --steps 5 --progress none
+wsurg tune "$@" --full -j 1 --log log.jsonl 2>err.txt
+echo $? && sed -E -e 's/[0-9.]+ k? ?tokens\/s · [0-9.]+ s/RATE · TIME s/' err.txt
+ls tuned
+wsurg verify tuned | tail -n 1
+sed -E 's/("(loss|grad_norm|tokens_per_second)":)[0-9.e+-]+/\1N/g' log.jsonl
+cmp -s tuned/model.safetensors llm/model.safetensors || echo 'it has changed'
+cp log.jsonl whole.jsonl
+
+echo '- in pieces, at two threads'
+n=0
+while
+    wsurg tune "$@" --full -j 2 -o pieces --max-time 0.0001 --log log.jsonl --resume -q \
+        2>err.txt
+    status=$?
+    [ $status = 8 ]
+do
+    n=$((n + 1))
+    [ -d .pieces.tune ] || echo 'no checkpoint'
+    cat err.txt | head -n 1
+done
+echo "$status after $n"
+cmp tuned/model.safetensors pieces/model.safetensors && echo 'the same bytes'
+[ ! -e .pieces.tune ] && echo 'no checkpoint stays'
+for f in whole log; do
+    sed -E 's/,"tokens_per_second.*//' $f.jsonl >$f.txt
+done
+cmp whole.txt log.txt && echo 'the same log'
+
+echo '- LoRA, validated, accumulated'
+set -- "$@" --lora --rank 2 --target q_proj --accumulate 2 --val val.jsonl --eval-every 2
+wsurg tune "$@" -j 1 -o a1 -q --json=a.json
+jsoncheck "$SCHEMA" a.json
+sed -E -e 's/("(bytes|tokens_per_second|loss[a-z_]*|weights|activations|logits|data|total|limit|gflop_per_token)":)[0-9.e+-]+/\1N/g' \
+    -e 's/(xxh3-128|sha256):[0-9a-f]+/\1:DIGEST/g' a.json
+wsurg tune "$@" -j 2 -o a2 -q
+cmp a1/adapter_model.safetensors a2/adapter_model.safetensors && echo 'the same bytes'
+ls a1
+wsurg tune llm --adapter a1 --data sums.jsonl --seq 48 --steps 1 --lr 0 -o a3 -q
+cmp a1/adapter_model.safetensors a3/adapter_model.safetensors >/dev/null ||
+    wsurg diff a1/adapter_model.safetensors a3/adapter_model.safetensors | tail -n 1
+
+echo '- from scratch'
+mkdir new && cp llm/config.json llm/tokenizer.json llm/tokenizer_config.json new
+wsurg tune --from-scratch new/config.json --data sums.jsonl --seq 48 --steps 2 -o n1 -q
+wsurg tune --from-scratch new --data sums.jsonl --seq 48 --steps 2 -o n2 -q -j 2
+cmp n1/model.safetensors n2/model.safetensors && ls n1 &&
+    wsurg inspect n1 | head -n 2
+
+echo '- estimate'
+wsurg tune "$@" --estimate -q | sed -E 's/[0-9.]+/N/g'
+ls -d tuned2 .tuned2.tune 2>/dev/null || echo 'nothing is written'
