@@ -33,31 +33,32 @@ dlfcn.h stdnoreturn.h string.h strings.h tgmath.h time.h uchar.h unistd.h wchar.
 immintrin.h atomic '
 LIBC=" ${LIBC//$'\n'/ } "
 
-# part FILE: the folder of the arrows that FILE belongs to; empty for tests and programs
+# part FILE: PART is the folder of the arrows that FILE belongs to; empty for tests and
+# programs
 part() {
     local name
+    PART=
     case $1 in
-    src/*/*) name=${1#src/} && echo "${name%%/*}" ;;
-    include/wsurg/*) name=${1##*/} && echo "${HOME_OF[${name%.h}]:-unknown}" ;;
-    merges/*) echo merges ;;
+    src/*/*) name=${1#src/} && PART=${name%%/*} ;;
+    include/wsurg/*) name=${1##*/} && PART=${HOME_OF[${name%.h}]:-unknown} ;;
+    merges/*) PART=merges ;;
     esac
 }
 
-# target FILE NAME: the file that #include "NAME" in FILE names; nothing when generated
+# target FILE NAME: TARGET is the file that #include "NAME" in FILE names; empty when
+# generated
 target() {
-    local place
-    for place in "$(dirname "$1")/$2" "include/$2" "src/$2"; do
-        if [ -f "$place" ]; then
-            echo "$place"
-            return
-        fi
+    for TARGET in "${1%/*}/$2" "include/$2" "src/$2"; do
+        [ ! -f "$TARGET" ] || return
     done
+    TARGET=
 }
 
 check_own() { # FILE NAME
     local from to path
-    from=$(part "$1")
-    path=$(target "$1" "$2")
+    part "$1" && from=$PART
+    target "$1" "$2"
+    path=$TARGET
     [[ $1 == tests/* || $2 != *../* ]] || complain "$1: \"$2\" climbs out of its folder"
     case $path in '') # made by meson
         case $2 in
@@ -67,7 +68,7 @@ check_own() { # FILE NAME
         ;;
     esac
     [ -n "$from" ] || return
-    to=$(part "$path")
+    part "$path" && to=$PART
     if [ "$from" = merges ]; then
         [ "$path" = include/wsurg/method.h ] ||
             complain "$1: a method includes only wsurg/method.h, not \"$2\""
@@ -91,16 +92,16 @@ check_guest() { # FILE NAME
     fi
 }
 
-while IFS= read -r file; do
-    while read -r name; do
-        case $name in
-        '"'*) check_own "$file" "$(tr -d '"' <<<"$name")" ;;
-        '<'*) check_guest "$file" "$(tr -d '<>' <<<"$name")" ;;
-        esac
-    done < <(sed -nE 's/^[ \t]*#[ \t]*include[ \t]*("[^"]+"|<[^>]+>).*/\1/p' "$file")
-done < <(c_files)
+mapfile -t C < <(c_files)
+while read -r file name; do
+    case $name in
+    '"'*) check_own "$file" "${name//\"/}" ;;
+    '<'*) name=${name#<} && check_guest "$file" "${name%>}" ;;
+    esac
+done < <(awk '/^[ \t]*#[ \t]*include[ \t]*["<]/ { match($0, /["<][^">]+[">]/)
+    print FILENAME, substr($0, RSTART, RLENGTH) }' "${C[@]}")
 
-grep -lE '^#define _GNU_SOURCE' $(c_files) |
+grep -lE '^#define _GNU_SOURCE' "${C[@]}" |
     grep -vE '^(src/base/os|src/(ckpt|hf)/|tests/)' |
     complain_lines '_GNU_SOURCE outside src/base/os*.c and checkpoint files'
 verdict

@@ -40,5 +40,13 @@ files() {
 
 c_files() { files '*.c' '*.h'; }
 
-# code FILE: its text without comments; string literals stay
-code() { "${CC:-cc}" -fpreprocessed -dD -E -P -w "$1" 2>/dev/null; }
+# code: 'FILE:line' of all C files without comments; string literals stay. One compiler
+# reads them all, each behind a line that names it.
+code() {
+    c_files | while IFS= read -r file; do
+        printf '"@@%s";\n' "$file"
+        cat "$file"
+        echo
+    done | "${CC:-cc}" -fpreprocessed -dD -E -P -w -x c - 2>/dev/null |
+        awk '/^"@@/ { split($0, part, "\""); name = substr(part[2], 3); next } { print name ":" $0 }'
+}

@@ -5,17 +5,17 @@
 
 static double divergence(const double *a, const double *b, size_t n)
 {
-    long double za = 0.0L, zb = 0.0L, sum = 0.0L;
+    double za = 0.0, zb = 0.0, sum = 0.0;
     for (size_t i = 0; i < n; i++) {
-        za += expl((long double)a[i]);
-        zb += expl((long double)b[i]);
+        za += exp(a[i]);
+        zb += exp(b[i]);
     }
     for (size_t i = 0; i < n; i++) {
-        const long double p = expl((long double)a[i]) / za + 1e-8L;
-        const long double q = expl((long double)b[i]) / zb + 1e-8L;
-        sum += p * logl(p / q);
+        const double p = exp(a[i]) / za + 1e-8;
+        const double q = exp(b[i]) / zb + 1e-8;
+        sum += p * log(p / q);
     }
-    return (double)sum;
+    return sum;
 }
 
 static int rising(const void *a, const void *b)
