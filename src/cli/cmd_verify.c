@@ -68,8 +68,11 @@ static void verify_print(ws_run *run, const ws_manifest *m)
                                      : "changed",
                      name, size);
         if (!f->ok && f->found_bytes != f->bytes && !is_missing(f)) {
-            ws_show_bytes(f->found_bytes, size);
-            ws_run_print(run, ", found %s", size);
+            const char *sign = f->found_bytes > f->bytes ? "more" : "less";
+            ws_show_bytes(f->found_bytes > f->bytes ? f->found_bytes - f->bytes
+                                                    : f->bytes - f->found_bytes,
+                          size);
+            ws_run_print(run, ", found %s %s", size, sign);
         }
         ws_run_print(run, "\n");
     }
@@ -81,8 +84,8 @@ static void verify_print(ws_run *run, const ws_manifest *m)
         ws_run_print(run, "whole    %zu file%s as the manifest says\n", m->n_files,
                      m->n_files == 1 ? "" : "s");
     else
-        ws_run_print(run, "not whole: %zu of %zu differ, %zu extra\n", bad, m->n_files,
-                     m->n_extra);
+        ws_run_print(run, "not whole: %zu of %zu changed or missing, %zu extra\n", bad,
+                     m->n_files, m->n_extra);
 }
 
 /** The manifest of @p out; also when the file itself is gone, which is an answer. */
