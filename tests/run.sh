@@ -136,7 +136,7 @@ fuzz_report() { # PID NAME
 
 thread() {
     build_and_test build-tsan -Dbuildtype=debugoptimized -Db_lundef=false \
-        -Db_sanitize=thread -- --no-suite lint --timeout-multiplier 10
+        -Db_sanitize=thread -- --no-suite lint --no-suite kill --timeout-multiplier 10
 }
 
 under_valgrind() {
