@@ -145,6 +145,12 @@ static void edit_untie(ws_buf *text)
     *text = next;
 }
 
+/** Where in the output they go. */
+static const char *folder_of(const struct carry *c)
+{
+    return c->o->folder == NULL ? "" : c->o->folder;
+}
+
 /** config.json, edited where the weights differ from what it says. */
 static ws_status put_config(struct carry *c, const char *path, ws_err *err)
 {
@@ -173,8 +179,11 @@ static ws_status put_config(struct carry *c, const char *path, ws_err *err)
         edit_dtype(&b, c->o->dtype);
     if (!b.failed && c->o->untie)
         edit_untie(&b);
-    st = b.failed ? no_memory(err)
-                  : ws_stage_put(c->stage, "config.json", b.p, b.n, err);
+    ws_buf to = { 0 };
+    ws_buf_printf(&to, "%sconfig.json", folder_of(c));
+    st = b.failed || to.failed ? no_memory(err)
+                               : ws_stage_put(c->stage, to.p, b.p, b.n, err);
+    ws_buf_free(&to);
     ws_buf_free(&b);
     return st;
 }
@@ -243,7 +252,7 @@ static ws_status carry_templates(struct carry *c, const char *folder, ws_err *er
         if (names[i][0] == '.' || !ends_with(names[i], ".jinja"))
             continue;
         ws_buf_printf(&from, "%s/%s", folder, names[i]);
-        ws_buf_printf(&to, "%s/%s", templates, names[i]);
+        ws_buf_printf(&to, "%s%s/%s", folder_of(c), templates, names[i]);
         st = from.failed || to.failed ? no_memory(err)
                                       : ws_stage_copy(c->stage, to.p, from.p, err);
         ws_buf_free(&from);
@@ -256,12 +265,14 @@ static ws_status carry_templates(struct carry *c, const char *folder, ws_err *er
 
 static ws_status carry_one(struct carry *c, const char *name, ws_err *err)
 {
-    ws_buf path = { 0 };
+    ws_buf path = { 0 }, to = { 0 };
     struct stat sb;
     ws_status st = WS_OK;
     ws_buf_printf(&path, "%s/%s", c->from, name);
-    if (path.failed) {
+    ws_buf_printf(&to, "%s%s", folder_of(c), name);
+    if (path.failed || to.failed) {
         ws_buf_free(&path);
+        ws_buf_free(&to);
         return no_memory(err);
     }
     const bool there = stat(path.p, &sb) == 0; // through links: the hub's cache is made
@@ -273,10 +284,11 @@ static ws_status carry_one(struct carry *c, const char *name, ws_err *err)
     else if (strcmp(name, "config.json") == 0)
         st = put_config(c, path.p, err);
     else if (is_carried(name))
-        st = ws_stage_copy(c->stage, name, path.p, err);
+        st = ws_stage_copy(c->stage, to.p, path.p, err);
     else if (!is_left(name))
         note_left(c, name);
     ws_buf_free(&path);
+    ws_buf_free(&to);
     return st;
 }
 

@@ -12,6 +12,8 @@ typedef struct ws_companion_opts {
     bool dtype_set; /**< weights were written as .dtype */
     ws_dtype dtype;
     bool untie; /**< the head is written as a tensor of its own */
+    const char
+        *folder; /**< of the output that they go to, "residual/"; NULL: its top */
 } ws_companion_opts;
 
 /**

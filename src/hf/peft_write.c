@@ -14,6 +14,7 @@
 #include "ckpt/st_write.h"
 #include "ckpt/stage.h"
 #include "ckpt/stage_manifest.h"
+#include "hf/peft.h"
 #include "ws_config.h"
 #include "wsurg/adapter.h"
 #include "wsurg/digest.h"
@@ -32,6 +33,7 @@ struct item {
 struct writer {
     const ws_adapter_spec *spec;
     const ws_adapter_target *target;
+    const char *folder; // in the output: "" or "adapter/"
     struct item *items; // (n)
     size_t n, cap;
     ws_tensor **order;  // (n) as they lie in the file
@@ -365,6 +367,15 @@ static ws_status config_make(struct writer *w, ws_buf *b, ws_err *err)
 
 /* ---- the directory ---- */
 
+static char *path_make(struct writer *w, const char *name)
+{
+    const size_t n = strlen(w->folder) + strlen(name) + 1;
+    char *path = ws_arena_alloc(&w->arena, n);
+    if (path != NULL)
+        snprintf(path, n, "%s%s", w->folder, name);
+    return path;
+}
+
 static ws_status weights_write(struct writer *w, ws_stage *stage, char content[48],
                                ws_err *err)
 {
@@ -378,8 +389,10 @@ static ws_status weights_write(struct writer *w, ws_stage *stage, char content[4
     uint64_t bytes = len;
     for (size_t i = 0; i < w->n && st == WS_OK; i++)
         bytes += w->order[i]->n_bytes;
+    char *name = path_make(w, WS_ADAPTER_WEIGHTS);
     if (st == WS_OK)
-        st = ws_stage_file(stage, WS_ADAPTER_WEIGHTS, bytes, &id, err);
+        st =
+            name == NULL ? no_memory(err) : ws_stage_file(stage, name, bytes, &id, err);
     for (size_t i = 0; i < w->n && st == WS_OK; i++)
         st = tensor_write(w, stage, id, i, err);
     if (st == WS_OK)
@@ -429,6 +442,21 @@ static ws_status show(const struct writer *w, ws_stage *stage, const char *conte
     return st;
 }
 
+static ws_status files_write(struct writer *w, ws_stage *stage, char content[48],
+                             ws_err *err)
+{
+    ws_buf config = { 0 };
+    const char *name = path_make(w, WS_ADAPTER_CONFIG);
+    ws_status st =
+        name == NULL ? no_memory(err) : weights_write(w, stage, content, err);
+    if (st == WS_OK)
+        st = config_make(w, &config, err);
+    if (st == WS_OK)
+        st = ws_stage_put(stage, name, config.p, config.n, err);
+    ws_buf_free(&config);
+    return st;
+}
+
 static ws_status directory_write(struct writer *w, const ws_ctx *ctx,
                                  ws_manifest **files, ws_err *err)
 {
@@ -440,26 +468,43 @@ static ws_status directory_write(struct writer *w, const ws_ctx *ctx,
                               .inputs = t->inputs,
                               .n_inputs = t->n_inputs };
     ws_stage *stage = NULL;
-    ws_buf config = { 0 };
     char content[48];
     ws_status st = ws_stage_open(&stage, &o, ctx == NULL ? NULL : ctx->warnings, err);
     if (st == WS_OK)
-        st = weights_write(w, stage, content, err);
-    if (st == WS_OK)
-        st = config_make(w, &config, err);
-    if (st == WS_OK)
-        st = ws_stage_put(stage, WS_ADAPTER_CONFIG, config.p, config.n, err);
+        st = files_write(w, stage, content, err);
     if (st == WS_OK)
         st = show(w, stage, content, ctx, files, err);
-    ws_buf_free(&config);
     ws_stage_close(stage, false);
+    return st;
+}
+
+static void writer_free(struct writer *w)
+{
+    ws_free(w->items);
+    ws_free(w->order);
+    ws_free(w->digests);
+    ws_arena_free(&w->arena);
+}
+
+ws_status ws_adapter_stage(const ws_adapter_spec *spec, bool no_provenance,
+                           ws_stage *stage, const char *folder, ws_err *err)
+{
+    const ws_adapter_target target = { .no_provenance = no_provenance };
+    struct writer w = { .spec = spec, .target = &target, .folder = folder };
+    char content[48];
+    ws_status st = items_make(&w, err);
+    if (st == WS_OK)
+        st = order_make(&w, err);
+    if (st == WS_OK)
+        st = files_write(&w, stage, content, err);
+    writer_free(&w);
     return st;
 }
 
 ws_status ws_adapter_write(const ws_adapter_spec *spec, const ws_adapter_target *target,
                            const ws_ctx *ctx, ws_manifest **files, ws_err *err)
 {
-    struct writer w = { .spec = spec, .target = target };
+    struct writer w = { .spec = spec, .target = target, .folder = "" };
     ws_status st = items_make(&w, err);
     if (st == WS_OK)
         st = order_make(&w, err);
@@ -467,9 +512,6 @@ ws_status ws_adapter_write(const ws_adapter_spec *spec, const ws_adapter_target 
         st = directory_write(&w, ctx, files, err);
     if (st != WS_OK)
         ws_err_at(err, target->out, NULL, -1);
-    ws_free(w.items);
-    ws_free(w.order);
-    ws_free(w.digests);
-    ws_arena_free(&w.arena);
+    writer_free(&w);
     return st;
 }
