@@ -1,0 +1,36 @@
+/*
+ * decompose_text.h - what a decomposition says of itself
+ */
+#ifndef WS_SURGERY_DECOMPOSE_TEXT_H
+#define WS_SURGERY_DECOMPOSE_TEXT_H
+
+#include "surgery/cov_file.h"
+#include "wsurg/decompose.h"
+#include "wsurg/manifest.h"
+#include "wsurg/text.h"
+
+/** Canonical JSON of what was asked for: wsurg.recipe. */
+void ws_decompose_recipe(ws_buf *b, const ws_decompose_req *req);
+
+/** decompose.json: the method, the covariances, and every matrix. */
+void ws_decompose_report(ws_buf *b, const ws_decompose_req *req,
+                         const ws_decompose_result *r, const ws_cov *cov);
+
+/** Sum the layers up; warn of components that nothing tells apart, of zeros, and say in
+ * plain words whose knowledge KPM preserves. */
+void ws_decompose_warn(const ws_decompose_req *req, ws_decompose_result *r,
+                       ws_diag *warnings);
+
+/** Under --strict a warning keeps the output from showing. */
+ws_status ws_decompose_strict(const ws_ctx *ctx, ws_err *err);
+
+/** List the files of @p m as outputs below @p out. */
+ws_status ws_decompose_outputs(ws_decompose_result *r, const char *out,
+                               const ws_manifest *m, const char *manifest, ws_err *err);
+
+void ws_decompose_usage(ws_decompose_result *r, double start, int threads);
+
+/** Whether the inputs are still what was opened; either may be NULL. */
+ws_status ws_recheck_given(const ws_ckpt *a, const ws_ckpt *b, ws_err *err);
+
+#endif
