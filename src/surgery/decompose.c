@@ -616,7 +616,8 @@ ws_status ws_decompose(ws_decompose_result **out, const ws_decompose_req *req,
         ws_free(j.tasks[i].A);
     }
     if (st == WS_OK)
-        ws_decompose_usage(j.r, start, j.pool == NULL ? 1 : ws_pool_size(j.pool));
+        ws_decompose_usage_of(&j.r->usage, start,
+                              j.pool == NULL ? 1 : ws_pool_size(j.pool));
     ws_pool_free(j.pool);
     ws_residual_close(&j.residual);
     ws_cov_close(&j.cov);

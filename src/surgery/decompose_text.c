@@ -179,11 +179,11 @@ ws_status ws_decompose_outputs(ws_decompose_result *r, const char *out,
     return ok ? WS_OK : ws_fail(err, WS_E_MEMORY, "no memory for the report");
 }
 
-void ws_decompose_usage(ws_decompose_result *r, double start, int threads)
+void ws_decompose_usage_of(ws_usage *u, double start, int threads)
 {
-    r->usage.seconds = ws_os_now() - start;
-    r->usage.threads = threads;
-    r->usage.peak_resident = r->usage.peak_memory = ws_os_memory_peak();
+    u->seconds = ws_os_now() - start;
+    u->threads = threads;
+    u->peak_resident = u->peak_memory = ws_os_memory_peak();
 }
 
 ws_status ws_recheck_given(const ws_ckpt *a, const ws_ckpt *b, ws_err *err)

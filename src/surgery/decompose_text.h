@@ -28,7 +28,8 @@ ws_status ws_decompose_strict(const ws_ctx *ctx, ws_err *err);
 ws_status ws_decompose_outputs(ws_decompose_result *r, const char *out,
                                const ws_manifest *m, const char *manifest, ws_err *err);
 
-void ws_decompose_usage(ws_decompose_result *r, double start, int threads);
+/** Seconds since @p start, threads, and the process's peak. */
+void ws_decompose_usage_of(ws_usage *u, double start, int threads);
 
 /** Whether the inputs are still what was opened; either may be NULL. */
 ws_status ws_recheck_given(const ws_ckpt *a, const ws_ckpt *b, ws_err *err);
