@@ -86,7 +86,7 @@ static ws_status windows(ws_samples *s, const struct text *all, int64_t wanted,
     return WS_OK;
 }
 
-/** Fisher and Yates over the documents, as far as wanted; empty ones are passed over. */
+/** Fisher and Yates over the documents, as far as wanted; passes over empty ones. */
 static ws_status documents(ws_samples *s, const struct text *all, int64_t wanted,
                            int64_t seq, uint64_t seed, ws_err *err)
 {
@@ -135,6 +135,7 @@ ws_status ws_samples_choose(ws_samples *out, const ws_calibrate_req *req,
     const ws_model_info *info = ws_model_info_of(model);
     ws_arena arena = { 0 };
     ws_tokenizer *tok = NULL;
+    ws_err none = WS_ERR_INIT;
     ws_data *data = NULL;
     struct text all = { 0 };
     ws_data_opts o = WS_DATA_OPTS_INIT;
@@ -148,7 +149,11 @@ ws_status ws_samples_choose(ws_samples *out, const ws_calibrate_req *req,
     for (size_t i = 0; i < req->n_data && st == WS_OK; i++)
         st = ws_data_source_parse(&src[i], req->data[i], &arena, err);
     if (st == WS_OK)
-        st = ws_tokenizer_open(&tok, info->folder, err);
+        st = ws_tokenizer_open(&tok, info->folder, &none);
+    if (st == WS_E_MISSING) // tokens need none, and text says so itself
+        st = WS_OK;
+    else if (st != WS_OK && err != NULL && tok == NULL && none.code == st)
+        *err = none;
     if (st == WS_OK)
         st = ws_data_open(&data, src, req->n_data, tok, &o, ctx, err);
     if (st == WS_OK)

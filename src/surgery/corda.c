@@ -7,8 +7,8 @@
  *   smallest   Krylov space of the inverse, through factors of W and of C~ apart, which
  *              keeps the digits that a product of both loses; W tall: left vectors of
  *              R C~ with W = Q R, turned by Q = W R^-1; W wide: the R of T' = Q R
- *   else       T formed; eigenvectors of its Gram matrix, or its own decomposition where
- *              the Gram matrix has lost the small end
+ *   else       T formed; eigenvectors of its Gram matrix, or its own decomposition
+ *              where the Gram matrix has lost the small end
  *
  * and are made orthonormal again and sorted by Rayleigh-Ritz on U' T, which also gives
  * the singular values to full relative accuracy. Vectors are rows throughout.
