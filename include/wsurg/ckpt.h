@@ -69,6 +69,10 @@ WS_API void ws_ckpt_free(ws_ckpt *c);
 /** The path as typed. */
 WS_API const char *ws_ckpt_path(const ws_ckpt *c);
 
+/** The file or directory that config and tokenizer belong to: the path, but the base's
+ * of an adapted model. */
+WS_API const char *ws_ckpt_home(const ws_ckpt *c);
+
 /** The label of CLI.md: stem of the name (`a` for `dir/a.safetensors`, `x` for
  * `dir/x/`). */
 WS_API const char *ws_ckpt_label(const ws_ckpt *c);

@@ -109,6 +109,7 @@ void ws_ckpt_free(ws_ckpt *c)
     ws_free(c->config);
     ws_free(c->path);
     ws_free(c->label);
+    ws_free(c->home);
     ws_arena_free(&c->arena);
     ws_free(c);
 }
@@ -377,6 +378,11 @@ ws_status ws_ckpt_open(ws_ckpt **out, const char *path, ws_diag *warnings, ws_er
 const char *ws_ckpt_path(const ws_ckpt *c)
 {
     return c->path;
+}
+
+const char *ws_ckpt_home(const ws_ckpt *c)
+{
+    return c->home != NULL ? c->home : c->path;
 }
 
 const char *ws_ckpt_label(const ws_ckpt *c)

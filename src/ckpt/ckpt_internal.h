@@ -44,6 +44,7 @@ struct ws_ckpt {
     const ws_ckpt_ops *ops; /* NULL: byte ranges of files */
     void *self;
     char *path, *label;
+    char *home; /* directory of config and tokenizer where .path is none; or NULL */
     const char *format; /* static */
     bool is_dir;
     ws_ckpt_kind kind;

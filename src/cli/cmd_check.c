@@ -10,6 +10,7 @@
 #include "report.h"
 #include "wsurg/gates.h"
 #include "wsurg/text.h"
+#include "wsurg/source.h"
 
 struct check_args {
     const char *model, *against, *frozen, *only;
@@ -151,9 +152,9 @@ static ws_status check_run(ws_run *run, void *args)
         ws_stdin_close(&from_stdin);
         return st;
     }
-    st = ws_ckpt_open(&c, a->model, &run->warnings, &err);
+    st = ws_source_open(&c, a->model, WS_FOLD_BASE, &run->ctx, &err);
     if (!st && a->against)
-        st = ws_ckpt_open(&against, a->against, &run->warnings, &err);
+        st = ws_source_open(&against, a->against, WS_FOLD_BASE, &run->ctx, &err);
     if (!st)
         st = ws_gates_run(&g, c, against, &o, &run->ctx, &err);
     if (st)

@@ -8,6 +8,7 @@
 #include "report.h"
 #include "wsurg/compare.h"
 #include "wsurg/text.h"
+#include "wsurg/source.h"
 
 struct diff_args {
     const char *a, *b;
@@ -147,9 +148,9 @@ static ws_status diff_run(ws_run *run, void *args)
         ws_stdin_close(&from_stdin);
         return st;
     }
-    st = ws_ckpt_open(&ca, a->a, &run->warnings, &err);
+    st = ws_source_open(&ca, a->a, WS_FOLD_BASE, &run->ctx, &err);
     if (!st)
-        st = ws_ckpt_open(&cb, a->b, &run->warnings, &err);
+        st = ws_source_open(&cb, a->b, WS_FOLD_BASE, &run->ctx, &err);
     if (!st)
         st = ws_diff_new(&d, ca, cb, &o, &run->ctx, &err);
     if (st) {

@@ -8,6 +8,7 @@
 #include "report.h"
 #include "wsurg/compare.h"
 #include "wsurg/text.h"
+#include "wsurg/source.h"
 
 struct inspect_args {
     const char *model;
@@ -171,7 +172,7 @@ static ws_status inspect_run(ws_run *run, void *args)
         ws_stdin_close(&from_stdin);
         return st;
     }
-    st = ws_ckpt_open(&c, a->model, &run->warnings, &err);
+    st = ws_source_open(&c, a->model, WS_FOLD_BASE, &run->ctx, &err);
     if (!st && a->stats)
         st = ws_stats_new(&s, c, &run->ctx, &err);
     if (st) {

@@ -246,13 +246,15 @@ static ws_status put_companions(const ws_finish *f, const ws_digests *d, ws_err 
     }
     const char *from = plan->req->write.companions_from;
     if (from == NULL && ws_ckpt_is_dir(plan->inputs[0].ckpt))
-        from = plan->inputs[0].path;
+        from = ws_ckpt_home(plan->inputs[0].ckpt);
     if (from == NULL)
         return WS_OK;
     const ws_companion_opts o = {
         .dtype_set = !plan->req->write.dtype_keep,
         .dtype = plan->req->write.dtype,
         .untie = plan->priv->tie_cleared,
+        .vocab_size = plan->priv->vocab_size,
+        .tokenizer_from = plan->priv->tokenizer_from,
     };
     return ws_companions_carry(f->stage, from, &o,
                                f->ctx == NULL ? NULL : f->ctx->warnings, err);

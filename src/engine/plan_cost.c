@@ -4,6 +4,7 @@
 #include "base/os.h"
 #include "ckpt/ckpt_internal.h"
 #include "engine/exec.h"
+#include "wsurg/source.h"
 #include "engine/parts.h"
 #include "wsurg/text.h"
 
@@ -13,7 +14,7 @@ enum { TILE_MOST = 32768, TILE_LEAST = 2048, BASELINE = 8 << 20 };
  * has. */
 static uint64_t total(const ws_exec_config *c)
 {
-    return c->fixed_bytes + (uint64_t)c->threads * c->thread_bytes +
+    return c->fixed_bytes + c->source_bytes + (uint64_t)c->threads * c->thread_bytes +
            (uint64_t)c->window * c->tensor_bytes;
 }
 
@@ -65,12 +66,22 @@ static uint64_t finish_bytes(const ws_plan *plan)
     return most + plan->n_tensors * LISTED;
 }
 
+/** What making the tensors of adapted models takes. */
+static uint64_t source_bytes(const ws_plan *plan, int threads)
+{
+    uint64_t n = 0;
+    for (size_t k = 0; k < plan->n_inputs; k++)
+        n += ws_source_memory(plan->inputs[k].ckpt, threads);
+    return n;
+}
+
 static void configure(const ws_plan *plan, ws_exec_config *c, int threads, size_t tile,
                       int window)
 {
     c->threads = threads;
     c->tile = tile;
     c->window = window;
+    c->source_bytes = source_bytes(plan, threads);
     c->thread_bytes = ws_exec_thread_bytes(plan, tile);
     c->tensor_bytes = ws_exec_tensor_bytes(plan, threads);
 }

@@ -31,6 +31,11 @@ void ws_plan_take_inputs(ws_plan *plan)
     priv->paths = ws_plan_alloc(plan, given->n_paths + 1, sizeof *priv->paths);
     for (size_t i = 0; priv->paths != NULL && i < given->n_paths; i++)
         priv->paths[priv->n_paths++] = ws_arena_strdup(&priv->arena, given->paths[i]);
+    priv->tie_cleared = given->untie;
+    priv->vocab_size = given->vocab_size;
+    priv->tokenizer_from = given->tokenizer_from == NULL
+                               ? NULL
+                               : ws_arena_strdup(&priv->arena, given->tokenizer_from);
     plan->has_base = plan->method != NULL && plan->method->base == WS_BASE_REQUIRED;
     plan->n_models = plan->n_inputs - (plan->has_base ? 1 : 0);
 }

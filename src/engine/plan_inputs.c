@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "engine/plan_internal.h"
 #include "hf/taskvec_source.h"
+#include "wsurg/source.h"
 #include "wsurg/spool.h"
 #include "wsurg/text.h"
 
@@ -18,20 +19,40 @@ static bool same_place(const char *a, const char *b)
                                  sa.st_dev == sb.st_dev && sa.st_ino == sb.st_ino);
 }
 
+/** The output must touch neither an adapted model's base nor its adapters. */
+static void guard_adapters(ws_plan *plan, const ws_ckpt *c)
+{
+    struct ws_plan_priv *priv = plan->priv;
+    size_t n = 0;
+    while (ws_source_adapter(c, n) != NULL)
+        n++;
+    if (n == 0)
+        return;
+    const char **paths = ws_plan_alloc(plan, priv->n_paths + n + 1, sizeof *paths);
+    if (paths == NULL)
+        return;
+    for (size_t i = 0; i < priv->n_paths; i++)
+        paths[i] = priv->paths[i];
+    priv->paths = paths;
+    paths[priv->n_paths++] = ws_ckpt_home(c);
+    for (size_t k = 0; k < n; k++)
+        paths[priv->n_paths++] = ws_source_adapter(c, k)->path;
+}
+
 /** Open @p path as the next input. */
 static void add_input(ws_plan *plan, const char *path)
 {
     struct ws_plan_priv *priv = plan->priv;
     ws_plan_input *in = &plan->inputs[plan->n_inputs];
     ws_err err = WS_ERR_INIT;
-    ws_diag *warnings = priv->ctx == NULL ? NULL : priv->ctx->warnings;
-    if (ws_ckpt_open(&in->ckpt, path, warnings, &err) != WS_OK) {
+    if (ws_source_open(&in->ckpt, path, WS_FOLD_F32, priv->ctx, &err) != WS_OK) {
         ws_err_at(&err, path, NULL, -1);
         ws_diag_add(priv->errors, &err);
         return;
     }
     in->path = path;
     plan->n_inputs++;
+    guard_adapters(plan, in->ckpt);
 }
 
 /** Task vectors among the models become the models that they make of the base. Whether

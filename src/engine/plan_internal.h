@@ -24,6 +24,7 @@ typedef struct ws_exec_config {
     size_t tile; /**< elements of a tile, a multiple of WS_BLOCK */
     int window;  /**< tensors in work at once */
     uint64_t thread_bytes, tensor_bytes, fixed_bytes; /**< what the parts take */
+    uint64_t source_bytes; /**< what making adapted tensors takes */
 } ws_exec_config;
 
 /**
@@ -46,6 +47,9 @@ typedef struct ws_plan_given {
      * its own. */
     ws_dtype (*dtype)(void *arg, const ws_tensor *t);
     void *arg;
+    bool untie;          /**< a tied pair of the first input comes out as two tensors */
+    uint64_t vocab_size; /**< for config.json; 0: as it is */
+    const char *tokenizer_from; /**< directory of the tokenizer; NULL: with the rest */
     const void *header; /**< (header_len) in place of the usual ones: from the length
                            word to the padding of each file; NULL: none */
     uint64_t header_len;
@@ -65,13 +69,15 @@ struct ws_plan_priv {
     ws_diag *errors;
     ws_patch *patches;
     size_t n_patches;
-    bool hash_inputs;       /**< take the inputs' digests while reading them */
-    const char *recipe;     /**< canonical JSON: wsurg.recipe */
-    const char *inputs;     /**< JSON with placeholders: wsurg.inputs */
-    bool tie_cleared;       /**< a tied head is written as a tensor of its own */
-    const char *index_name; /**< of a sharded output, or NULL */
-    char whole_key[33];     /**< the key, whatever the part */
-    size_t untouched;       /**< bytes of the arena that were never written */
+    bool hash_inputs;           /**< take the inputs' digests while reading them */
+    const char *recipe;         /**< canonical JSON: wsurg.recipe */
+    const char *inputs;         /**< JSON with placeholders: wsurg.inputs */
+    bool tie_cleared;           /**< a tied head is written as a tensor of its own */
+    uint64_t vocab_size;        /**< for config.json; 0: as it is */
+    const char *tokenizer_from; /**< directory of the tokenizer, or NULL */
+    const char *index_name;     /**< of a sharded output, or NULL */
+    char whole_key[33];         /**< the key, whatever the part */
+    size_t untouched;           /**< bytes of the arena that were never written */
     size_t first_tensor,
         end_tensor; /**< what executors of this run see, for the price */
     ws_exec_config exec;

@@ -9,6 +9,7 @@
 #include "base/hash.h"
 #include "ckpt/st_write.h"
 #include "engine/plan_internal.h"
+#include "hf/adapter_map.h"
 #include "hf/shards.h"
 #include "wsurg/text.h"
 #include "wsurg/wsurg.h"
@@ -300,6 +301,7 @@ static void make_key(ws_plan *plan)
                           (unsigned long long)cf->ino, (long long)cf->mtime_s,
                           (long long)cf->mtime_ns);
         }
+        ws_source_identify(c, &b);
     }
     for (size_t f = 0; f < plan->n_files; f++) {
         ws_buf_puts(&b, plan->files[f].name);

@@ -8,14 +8,8 @@
 #include "base/hash.h"
 #include "base/json.h"
 #include "engine/plan_internal.h"
+#include "wsurg/source.h"
 #include "wsurg/text.h"
-
-/** Pairs of names of which a checkpoint with a tied head stores one. */
-static const char *const tied_names[][2] = {
-    { "lm_head.weight", "model.embed_tokens.weight" },
-    { "lm_head.weight", "transformer.wte.weight" },
-    { "lm_head.weight", "wte.weight" },
-};
 
 const ws_tensor *ws_plan_find(const ws_ckpt *input, const char *name, bool *tied)
 {
@@ -23,14 +17,9 @@ const ws_tensor *ws_plan_find(const ws_ckpt *input, const char *name, bool *tied
     *tied = false;
     if (t != NULL)
         return t;
-    for (size_t i = 0; i < sizeof tied_names / sizeof *tied_names; i++)
-        for (int side = 0; side < 2; side++)
-            if (strcmp(name, tied_names[i][side]) == 0 &&
-                (t = ws_ckpt_find(input, tied_names[i][1 - side])) != NULL) {
-                *tied = true;
-                return t;
-            }
-    return NULL;
+    t = ws_tied_tensor(input, name);
+    *tied = t != NULL;
+    return t;
 }
 
 const ws_tensor *ws_plan_source(const ws_plan *plan, const ws_plan_tensor *pt, size_t k)

@@ -40,6 +40,15 @@ static const char *const carried[] = {
 
 static const char *const carried_prefixes[] = { "LICENSE", "NOTICE", "USE_POLICY" };
 
+static const char *const tokenizers[] = {
+    "added_tokens.json",  "chat_template.jinja",
+    "chat_template.json", "merges.txt",
+    "spiece.model",       "special_tokens_map.json",
+    "tekken.json",        "tokenizer.json",
+    "tokenizer.model",    "tokenizer_config.json",
+    "vocab.json",         "vocab.txt",
+};
+
 static const char templates[] = "additional_chat_templates";
 
 static bool ends_with(const char *s, const char *tail)
@@ -100,6 +109,7 @@ struct carry {
     ws_diag *warnings;
     ws_buf left; // names for the note
     size_t n_left;
+    bool other_tokenizer; // it comes from elsewhere
 };
 
 static ws_status no_memory(ws_err *err)
@@ -179,6 +189,11 @@ static ws_status put_config(struct carry *c, const char *path, ws_err *err)
         edit_dtype(&b, c->o->dtype);
     if (!b.failed && c->o->untie)
         edit_untie(&b);
+    if (!b.failed && c->o->vocab_size > 0) {
+        char rows[24];
+        snprintf(rows, sizeof rows, "%llu", (unsigned long long)c->o->vocab_size);
+        edit(&b, "vocab_size", rows);
+    }
     ws_buf to = { 0 };
     ws_buf_printf(&to, "%sconfig.json", folder_of(c));
     st = b.failed || to.failed ? no_memory(err)
@@ -263,11 +278,45 @@ static ws_status carry_templates(struct carry *c, const char *folder, ws_err *er
     return st;
 }
 
+static bool is_tokenizer(const char *name)
+{
+    for (size_t i = 0; i < sizeof tokenizers / sizeof *tokenizers; i++)
+        if (strcmp(name, tokenizers[i]) == 0)
+            return true;
+    return false;
+}
+
+/** Look for, or carry, the tokenizer of another directory. */
+static ws_status tokenizer_visit(struct carry *c, bool copy, ws_err *err)
+{
+    const char *dir = c->o->tokenizer_from;
+    struct stat sb;
+    ws_status st = WS_OK;
+    for (size_t i = 0; st == WS_OK && i < sizeof tokenizers / sizeof *tokenizers; i++) {
+        ws_buf path = { 0 }, to = { 0 };
+        ws_buf_printf(&path, "%s/%s", dir, tokenizers[i]);
+        ws_buf_printf(&to, "%s%s", folder_of(c), tokenizers[i]);
+        const bool there =
+            !path.failed && stat(path.p, &sb) == 0 && S_ISREG(sb.st_mode);
+        if (path.failed || to.failed)
+            st = no_memory(err);
+        else if (there && copy)
+            st = ws_stage_copy(c->stage, to.p, path.p, err);
+        else if (there)
+            c->other_tokenizer |= strncmp(tokenizers[i], "chat_", 5) != 0;
+        ws_buf_free(&path);
+        ws_buf_free(&to);
+    }
+    return st;
+}
+
 static ws_status carry_one(struct carry *c, const char *name, ws_err *err)
 {
     ws_buf path = { 0 }, to = { 0 };
     struct stat sb;
     ws_status st = WS_OK;
+    if (c->other_tokenizer && is_tokenizer(name))
+        return WS_OK;
     ws_buf_printf(&path, "%s/%s", c->from, name);
     ws_buf_printf(&to, "%s%s", folder_of(c), name);
     if (path.failed || to.failed) {
@@ -312,8 +361,12 @@ ws_status ws_companions_carry(ws_stage *stage, const char *from,
     char **names = NULL;
     size_t n = 0;
     ws_status st = list_names(from, &arena, &names, &n, err);
+    if (st == WS_OK && o->tokenizer_from != NULL)
+        st = tokenizer_visit(&c, false, err);
     for (size_t i = 0; st == WS_OK && i < n; i++)
         st = carry_one(&c, names[i], err);
+    if (st == WS_OK && c.other_tokenizer)
+        st = tokenizer_visit(&c, true, err);
     if (st == WS_OK)
         report_left(&c);
     ws_buf_free(&c.left);

@@ -14,6 +14,9 @@ typedef struct ws_companion_opts {
     bool untie; /**< the head is written as a tensor of its own */
     const char
         *folder; /**< of the output that they go to, "residual/"; NULL: its top */
+    uint64_t vocab_size;        /**< the embedding has so many rows now; 0: as it was */
+    const char *tokenizer_from; /**< directory whose tokenizer, if it has one, takes
+                                   the place of the other's; NULL: none */
 } ws_companion_opts;
 
 /**

@@ -415,10 +415,10 @@ static char *join(const char *dir, const char *name)
 static bool is_file(const char *dir, const char *name)
 {
     struct stat sb;
-    char *path = join(dir, name);
-    const bool is = path != NULL && stat(path, &sb) == 0 && S_ISREG(sb.st_mode);
-    ws_free(path);
-    return is;
+    char path[4096]; // the system takes none that is longer
+    const int n = snprintf(path, sizeof path, "%s/%s", dir, name);
+    return n > 0 && (size_t)n < sizeof path && stat(path, &sb) == 0 &&
+           S_ISREG(sb.st_mode);
 }
 
 bool ws_adapter_is(const char *path)
@@ -513,6 +513,14 @@ static const char *label_of(ws_adapter *a)
     return label;
 }
 
+/** A report about the configuration of the adapter at @p path. */
+static void config_at(const char *path, ws_err *err)
+{
+    char *config = join(path, WS_ADAPTER_CONFIG);
+    ws_err_at(err, config != NULL ? config : path, NULL, -1);
+    ws_free(config);
+}
+
 ws_status ws_adapter_from(ws_adapter **out, const char *path, const char *config,
                           size_t len, ws_ckpt *file, ws_diag *warnings, ws_err *err)
 {
@@ -528,8 +536,8 @@ ws_status ws_adapter_from(ws_adapter **out, const char *path, const char *config
     ws_status st = a->label == NULL ? no_memory(err) : kind_check(file, err);
     if (st == WS_OK) {
         st = ws_peft_config_parse(&r.config, config, len, err);
-        if (st != WS_OK) // the message names a field of it
-            ws_err_at(err, path, WS_ADAPTER_CONFIG, -1);
+        if (st != WS_OK)
+            config_at(path, err);
     }
     if (st == WS_OK)
         st = facts_take(&r, err);

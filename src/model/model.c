@@ -9,6 +9,7 @@
 #include "base/os.h"
 #include "model/train_step.h"
 #include "wsurg/text.h"
+#include "wsurg/source.h"
 
 enum { CONFIG_CAP = 16 << 20 };
 
@@ -401,7 +402,7 @@ static ws_status config_load(ws_model *m, const char *companions, ws_err *err)
 {
     size_t len;
     const char *text = ws_ckpt_config(m->ckpt, &len);
-    const char *path = ws_ckpt_path(m->ckpt);
+    const char *path = ws_ckpt_home(m->ckpt);
     char name[4096];
 
     m->info.folder = ws_ckpt_is_dir(m->ckpt) ? path
@@ -446,7 +447,7 @@ ws_status ws_model_open(ws_model **out, const char *path, const char *companions
                         const ws_ctx *ctx, ws_err *err)
 {
     ws_ckpt *c = NULL;
-    ws_status st = ws_ckpt_open(&c, path, ctx ? ctx->warnings : NULL, err);
+    ws_status st = ws_source_open(&c, path, WS_FOLD_BASE, ctx, err);
     return st == WS_OK ? ws_model_take(out, c, companions, ctx, err) : st;
 }
 

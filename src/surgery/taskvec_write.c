@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "wsurg/digest.h"
+#include "wsurg/source.h"
 
 /** What the engine is left at least, if fewer threads can do it. */
 #define ENGINE_BYTES (16u << 20)
@@ -86,7 +87,7 @@ ws_status ws_tv_open_model(ws_ckpt **out, const char *path, const ws_ctx *ctx,
     static const char *const word[] = { "model", "task vector", "covariance", "mask",
                                         "adapter" };
     const ws_status st =
-        ws_ckpt_open(out, path, ctx == NULL ? NULL : ctx->warnings, err);
+        ws_source_open(out, path, WS_FOLD_BASE, ctx, err);
     if (st != WS_OK)
         return ws_err_at(err, path, NULL, -1), st;
     const ws_ckpt_kind kind = ws_ckpt_kind_of(*out);

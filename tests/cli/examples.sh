@@ -13,6 +13,14 @@ wsurg merge base tuned --method linear -qq -o merged
 wsurg taskvec extract base tuned -qq -o t.st
 wsurg taskvec extract a.st b.st -qq -o u.st
 wsurg taskvec extract a.st c.st -qq -o v.st
+for name in math code; do
+    layer=base_model.model.model.layers.0.self_attn.q_proj
+    mkdir $name
+    echo '{"peft_type": "LORA", "r": 2, "lora_alpha": 2}' >$name/adapter_config.json
+    mkmodel $name/adapter_model.safetensors $layer.lora_A.weight:F32:2x16:rnd$(expr length $name) \
+        $layer.lora_B.weight:F32:16x2:rnd9
+done
+wsurg lora fold base math -qq -o folded
 for name in base:lm sums:sums; do
     cp -r "$CASES/../../examples/models/${name%:*}" "${name#*:}"
 done

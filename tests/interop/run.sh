@@ -90,7 +90,7 @@ for list in "$here"/requirements-*.txt; do
     status=0
     venv "$name" || status=$?
     case $status in
-    0) [ "$name" = tensors ] || peers+=(--peer "${name#mergekit-}=$venvs/$name/bin/python") ;;
+    0) [[ $name != mergekit-* ]] || peers+=(--peer "${name#mergekit-}=$venvs/$name/bin/python") ;;
     2) skipped=$((skipped + 1)) && echo "skip venv/$name: the package index cannot be reached" ;;
     *)
         failed=$((failed + 1))
@@ -142,5 +142,6 @@ if [ -z "$oracle" ]; then
         --models "$root/examples/models"
     also mergekit-0.1.5 tune_checks.py --wsurg "$wsurg" \
         --library "$(dirname "$wsurg")/src/libwsurg.so" --root "$root"
+    also peft adapter_checks.py "$wsurg"
 fi
 finish "$passed" "$failed" "$skipped"

@@ -1,0 +1,105 @@
+/*
+ * lora.h - adapters folded into weights, verified, combined, converted, taken from
+ * fine-tunes
+ */
+#ifndef WSURG_LORA_H
+#define WSURG_LORA_H
+
+#include <math.h>
+
+#include "wsurg/adapter.h"
+#include "wsurg/merge.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** What one tensor of a fold is. */
+typedef struct ws_lora_tensor {
+    const char *name;
+    bool folded, replaced;
+    double update; /**< Frobenius norm of what was added; NAN if only replaced */
+    double lost;   /**< norm of the rounding error over .update; NAN without one */
+} ws_lora_tensor;
+
+/** One adapter of a fold. */
+typedef struct ws_lora_adapter {
+    const char *path;
+    int64_t rank; /**< largest of its modules; 0: it has none */
+    double scale; /**< s of its modules; NAN where they differ */
+    size_t tensors, used;
+} ws_lora_adapter;
+
+/** What to fold. Strings are borrowed. */
+typedef struct ws_lora_fold_req {
+    const char *base;
+    const char *const *adapters; /**< (n) directories */
+    size_t n;
+    double scale;    /**< of all updates */
+    bool residual;   /**< the base is what the adapters were trained on, whatever their
+                        initialisation */
+    double max_lost; /**< refuse when a tensor loses a larger share of its update to
+                        rounding; NAN: no limit */
+    ws_write_opts write;
+} ws_lora_fold_req;
+
+#define WS_LORA_FOLD_REQ_INIT                                                          \
+    {                                                                                  \
+        .scale = 1.0, .max_lost = NAN, .write = WS_WRITE_OPTS_INIT                     \
+    }
+
+typedef struct ws_lora_folded {
+    ws_result *run; /**< NULL when the gate has closed: .within is false */
+    bool within;    /**< no tensor lost more than .max_lost */
+    ws_lora_adapter *adapters;
+    size_t n_adapters;
+    ws_lora_tensor *tensors; /**< (n_tensors) those that were folded or replaced, in
+                                file order */
+    size_t n_tensors;
+    size_t folded, replaced, copied;
+    double lost; /**< norm of all rounding errors over that of all updates; NAN */
+    bool untied;
+    const char *tokenizer_from; /**< an adapter's directory; or NULL */
+    ws_arena arena;
+} ws_lora_folded;
+
+/**
+ * Fold adapters into their base: one model. Tensor by tensor under the memory budget;
+ * sums in double, one rounding.
+ * @return WS_OK, also when the gate has closed (nothing is written then); as
+ *         ws_adapter_source() and ws_plan_run()
+ */
+WS_API ws_status ws_lora_fold(ws_lora_folded **out, const ws_lora_fold_req *req,
+                              const ws_ctx *ctx, ws_err *err);
+WS_API void ws_lora_folded_free(ws_lora_folded *f);
+
+/** How one tensor of a model differs from the fold. */
+typedef struct ws_lora_error {
+    const char *name;
+    double ulps; /**< largest error, in units of the last place of its dtype; infinity
+                    where one side is NaN or infinite */
+} ws_lora_error;
+
+typedef struct ws_lora_verified {
+    bool same_names;     /**< same names and shapes */
+    const char *problem; /**< the first name that is missing, extra or of another shape;
+                            or NULL */
+    size_t tensors, exact; /**< compared; of them, equal bit for bit */
+    double ulps;           /**< largest error */
+    ws_lora_error *worst;  /**< (n_worst) largest first, at most 10 */
+    size_t n_worst;
+    ws_arena arena;
+} ws_lora_verified;
+
+/** Compare the model at @p merged with the fold of @p adapters onto @p base. */
+WS_API ws_status ws_lora_verify(ws_lora_verified **out, const char *base,
+                                const char *const *adapters, size_t n, double scale,
+                                bool residual, const char *merged, const ws_ctx *ctx,
+                                ws_err *err);
+WS_API void ws_lora_verified_free(ws_lora_verified *v);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,133 @@
+/*
+ * source.c - MODEL as the command line means it: a path, MODEL+ADAPTER, or what
+ * decompose wrote
+ */
+#include "wsurg/source.h"
+
+#include <string.h>
+#include <sys/stat.h>
+
+#include "wsurg/text.h"
+
+static bool exists(const char *path)
+{
+    struct stat sb;
+    return stat(path, &sb) == 0;
+}
+
+static ws_status no_memory(ws_err *err)
+{
+    return ws_fail(err, WS_E_MEMORY, "no memory for a path");
+}
+
+enum { ADAPTERS_MOST = 64 };
+
+/** @p base (taken) with the adapters at @p paths on it. */
+static ws_status put_on(ws_ckpt **out, ws_ckpt *base, const char *const *paths,
+                        size_t n, ws_fold_dtype dtype, const ws_ctx *ctx, ws_err *err)
+{
+    ws_fold_opts o = WS_FOLD_OPTS_INIT;
+    ws_adapter *a[ADAPTERS_MOST] = { NULL };
+    ws_status st = WS_OK;
+    o.dtype = dtype;
+    for (size_t i = 0; i < n && st == WS_OK; i++)
+        st = ws_adapter_open(&a[i], paths[i], ctx == NULL ? NULL : ctx->warnings, err);
+    if (st == WS_OK)
+        st = ws_adapter_source(out, base, a, n, &o, ctx, err);
+    if (st != WS_OK) {
+        for (size_t i = 0; i < n; i++)
+            ws_adapter_free(a[i]);
+        ws_ckpt_free(base);
+    }
+    return st;
+}
+
+/**
+ * Cut BASE+A+B at its plus signs, from the end, as far as an adapter stands behind each
+ * and until what is before them exists. Writes NULs into @p text.
+ * @return number of adapters, in order in @p paths; 0 when it is no such thing
+ */
+static size_t cut(char *text, const char *paths[ADAPTERS_MOST])
+{
+    size_t n = 0;
+    while (n < ADAPTERS_MOST) {
+        char *plus = NULL;
+        for (char *p = text + strlen(text); p > text && plus == NULL; p--)
+            if (*p == '+' && exists(p + 1))
+                plus = p;
+        if (plus == NULL)
+            return 0;
+        *plus = '\0';
+        memmove(paths + 1, paths, n * sizeof *paths);
+        paths[0] = plus + 1;
+        n++;
+        if (exists(text))
+            return n;
+    }
+    return 0;
+}
+
+static char *join(const char *dir, const char *name)
+{
+    ws_buf b = { 0 };
+    const size_t n = strlen(dir);
+    ws_buf_add(&b, dir, n);
+    if (n > 0 && dir[n - 1] != '/')
+        ws_buf_putc(&b, '/');
+    ws_buf_puts(&b, name);
+    if (b.failed)
+        ws_buf_free(&b);
+    return b.p;
+}
+
+/** BASE+ADAPTER...; *is_one is false when @p path is none. */
+static ws_status sum_open(ws_ckpt **out, const char *path, bool *is_one,
+                          ws_fold_dtype dtype, const ws_ctx *ctx, ws_err *err)
+{
+    const char *paths[ADAPTERS_MOST] = { NULL };
+    ws_ckpt *base = NULL;
+    char *text = ws_strdup(path);
+    if (text == NULL)
+        return no_memory(err);
+    const size_t n = cut(text, paths);
+    ws_status st = WS_OK;
+    *is_one = n > 0;
+    if (n > 0)
+        st = ws_source_open(&base, text, dtype, ctx, err);
+    if (n > 0 && st == WS_OK)
+        st = put_on(out, base, paths, n, dtype, ctx, err);
+    ws_free(text);
+    return st;
+}
+
+/** A directory made by decompose; *is_one is false when @p path is none. */
+static ws_status decomposed_open(ws_ckpt **out, const char *path, bool *is_one,
+                                 ws_fold_dtype dtype, const ws_ctx *ctx, ws_err *err)
+{
+    char *residual = join(path, "residual"), *adapter = join(path, "adapter");
+    const char *paths[] = { adapter };
+    ws_ckpt *base = NULL;
+    ws_status st = WS_OK;
+    if (residual == NULL || adapter == NULL)
+        st = no_memory(err);
+    *is_one = st == WS_OK && exists(residual) && ws_adapter_is(adapter);
+    if (*is_one)
+        st = ws_ckpt_open(&base, residual, ctx == NULL ? NULL : ctx->warnings, err);
+    if (*is_one && st == WS_OK)
+        st = put_on(out, base, paths, 1, dtype, ctx, err);
+    ws_free(residual);
+    ws_free(adapter);
+    return st;
+}
+
+ws_status ws_source_open(ws_ckpt **out, const char *path, ws_fold_dtype dtype,
+                         const ws_ctx *ctx, ws_err *err)
+{
+    bool is_one = false;
+    const ws_status st = exists(path)
+                             ? decomposed_open(out, path, &is_one, dtype, ctx, err)
+                             : sum_open(out, path, &is_one, dtype, ctx, err);
+    if (st != WS_OK || is_one)
+        return st;
+    return ws_ckpt_open(out, path, ctx == NULL ? NULL : ctx->warnings, err);
+}
