@@ -12,7 +12,7 @@
  */
 #include "wsurg/method.h"
 
-enum { QUARTILES = 3, DIGIT = 16, BINS = 1 << DIGIT };
+enum { QUARTILES = 3, DIGIT = 16, BINS = 1 << DIGIT, CELLS = QUARTILES * BINS };
 enum { DIGITS = 8 * (int)sizeof(ws_real) / DIGIT };
 
 #ifdef WS_METHOD_F64
@@ -54,7 +54,7 @@ static ws_unit arcee_fusion_unit(const ws_job *job)
 static size_t arcee_fusion_state_size(const ws_job *job)
 {
     return sizeof(struct fusion_state) + runs_of(job, job->n) * sizeof(double) +
-           QUARTILES * BINS * sizeof(uint64_t);
+           CELLS * sizeof(uint64_t);
 }
 
 static uint64_t *histogram_of(const ws_job *job, struct fusion_state *st)
@@ -65,7 +65,7 @@ static uint64_t *histogram_of(const ws_job *job, struct fusion_state *st)
 static size_t arcee_fusion_partial_size(const ws_job *job)
 {
     const size_t rows = runs_of(job, job->slice_len) * sizeof(double);
-    const size_t counts = QUARTILES * BINS * sizeof(uint32_t);
+    const size_t counts = CELLS * sizeof(uint32_t);
     return rows > counts ? rows : counts;
 }
 
@@ -95,7 +95,7 @@ static bool arcee_fusion_begin(const ws_job *job, int pass, void *state)
         st->prefix[q] = (bits_t)(st->prefix[q] << DIGIT) | find_bin(h, &st->rank[q]);
     }
     st->digits += pass > 1;
-    memset(histogram, 0, QUARTILES * BINS * sizeof *histogram);
+    memset(histogram, 0, CELLS * sizeof *histogram);
     return st->digits < DIGITS;
 }
 

@@ -24,11 +24,12 @@ export TSAN_OPTIONS=suppressions=$SUPPRESS/tsan.supp:halt_on_error=1
 
 # run_tests DIR [MESON_TEST_ARGUMENT...]: count meson's results, show what failed
 run_tests() {
-    local dir=$1 log=$1/meson-logs/testlog.json failed out
+    local dir=$1 log failed out
     shift
-    rm -f "$log"
+    rm -f "$dir"/meson-logs/testlog*.json
     out=$(mktemp)
     meson test -C "$dir" --no-rebuild --print-errorlogs "$@" </dev/null >"$out" 2>&1
+    log=$(echo "$dir"/meson-logs/testlog*.json) # with --wrap its name says in what
     if [ ! -s "$log" ]; then
         tail -n 20 "$out"
         rm -f "$out"
