@@ -171,6 +171,26 @@ struct back_block {
     ws_real *P, *dP; // (rows, nk)
 };
 
+/** q = scale x of one head, and sum_d dO O in fixed lanes. */
+WS_HOT static ws_real gather_row(const ws_real *x, const ws_real *dO, const ws_real *O,
+                                 ws_real scale, ws_real *q, ws_real *to, int64_t D)
+{
+    double lane[WS_LANES] = { 0 }, sum = 0;
+    int64_t d = 0;
+    for (; d + WS_LANES <= D; d += WS_LANES)
+        for (int64_t j = 0; j < WS_LANES; j++)
+            lane[j] += (double)dO[d + j] * (double)O[d + j];
+    for (int64_t j = 0; d < D; d++, j++)
+        lane[j] += (double)dO[d] * (double)O[d];
+    for (int64_t j = 0; j < WS_LANES; j++)
+        sum += lane[j];
+    for (d = 0; d < D; d++) {
+        q[d] = scale * x[d];
+        to[d] = dO[d];
+    }
+    return (ws_real)sum;
+}
+
 static void back_gather(const struct back *j, const ws_span *p, int64_t q0, int64_t kv,
                         struct back_block *k)
 {
@@ -178,14 +198,15 @@ static void back_gather(const struct back *j, const ws_span *p, int64_t q0, int6
 
     for (int64_t r = 0; r < k->rows; r++) {
         const int64_t at = (p->row + q0 + r / G) * wide + (kv * G + r % G) * D;
-        double sum = 0;
-        for (int64_t d = 0; d < D; d++) {
-            k->q[r * D + d] = (ws_real)j->a->scale * j->Q[at + d];
-            k->dO[r * D + d] = j->dO[at + d];
-            sum += (double)j->dO[at + d] * (double)j->O[at + d];
-        }
-        k->inner[r] = (ws_real)sum;
+        k->inner[r] = gather_row(j->Q + at, j->dO + at, j->O + at, (ws_real)j->a->scale,
+                                 k->q + r * D, k->dO + r * D, D);
     }
+}
+
+WS_HOT static void ds_row(const ws_real *P, ws_real *dP, ws_real inner, int64_t n)
+{
+    for (int64_t c = 0; c < n; c++)
+        dP[c] = P[c] * (dP[c] - inner);
 }
 
 /** P and dS of the rows, from scores and dP. */
@@ -199,8 +220,7 @@ static void back_rows(const struct back *j, const ws_span *p, int64_t q0, int64_
         const int64_t lo = first_key(j->a, at) - k->k0, hi = at + 1 - k->k0;
         ws_real *P = k->P + r * k->nk, *dP = k->dP + r * k->nk;
         if (!scores) {
-            for (int64_t c = 0; c < k->nk; c++)
-                dP[c] = P[c] * (dP[c] - k->inner[r]);
+            ds_row(P, dP, k->inner[r], k->nk);
             continue;
         }
         for (int64_t c = 0; c < lo; c++)

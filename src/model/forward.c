@@ -50,9 +50,14 @@ static int64_t max2(int64_t a, int64_t b)
 static int64_t panel_numbers(const ws_model *m, const ws_fwd_opts *o)
 {
     const ws_model_desc *d = &m->d;
-    const int64_t in = max2(max2(d->C, d->F), d->H * d->D);
     const ws_attention a = { .H = d->H, .K = d->K, .D = d->D };
-    return max2(WS_LINEAR_PANEL(in), ws_attention_scratch(&a, o->positions));
+    int64_t n = ws_attention_scratch(&a, o->positions);
+
+    n = max2(n, ws_linear_panel(d->H * d->D, d->C, d->conv1d));
+    n = max2(n, ws_linear_panel(d->C, d->H * d->D, d->conv1d));
+    n = max2(n, ws_linear_panel(d->F, d->C, d->conv1d));
+    n = max2(n, ws_linear_panel(d->C, d->F, d->conv1d));
+    return max2(n, ws_linear_panel(d->V, d->C, false));
 }
 
 static struct parts parts_of(const ws_model *m, const ws_fwd_opts *o, int threads)

@@ -15,8 +15,9 @@
 
 #include <stdatomic.h>
 
-enum { TILE = WS_PANEL_ROWS, ROW_TILE = 512, FEW_ROWS = 4, FEW_PANEL = 64 };
-enum { THIN_ROWS = 64 }; // rows of a tile of the low-rank products
+enum { LEAST = 192, MOST = 768 }; // width of a tile
+enum { ROW_TILE = 512, STEP = 512, FEW_ROWS = 4, FEW_PANEL = 64 };
+enum { THIN_ROWS = 64, THIN_COLS = 256 }; // tiles of the low-rank products
 
 /** Below this many multiplications, waking the pool costs more than it gives. */
 #define SERIAL_WORK (1 << 20)
@@ -57,15 +58,23 @@ static int64_t row_tiles_of(int64_t n)
     return (n + ROW_TILE - 1) / ROW_TILE;
 }
 
-/** Width of the tiles that cut @p n outputs or inputs: at most TILE, and from two
- * tiles' worth on a multiple of four tiles, so that few threads end together. */
+/** Width of the tiles that cut @p n outputs or inputs: wide ones pack X less often,
+ * eight of them or more keep eight threads at work. */
 static int64_t width_of(int64_t n)
 {
-    int64_t tiles = (n + TILE - 1) / TILE;
-    if (n < 2 * TILE)
-        return TILE;
-    tiles = (tiles + 3) / 4 * 4;
+    const int64_t least_tiles = n < 2 * LEAST ? 1 : n < 8 * LEAST ? 4 : 8;
+    int64_t tiles = (n + MOST - 1) / MOST;
+
+    tiles = tiles < least_tiles ? least_tiles : tiles;
     return ((n + tiles - 1) / tiles + 15) / 16 * 16;
+}
+
+int64_t ws_linear_panel(int64_t rows, int64_t cols, bool transposed)
+{
+    const int64_t forward = width_of(rows) * cols;
+    const int64_t dw = transposed ? width_of(cols) * rows : forward;
+    const int64_t dx = STEP * width_of(cols), most = forward > dw ? forward : dw;
+    return most > dx ? most : dx;
 }
 
 static int64_t tiles_of(int64_t n, int64_t width)
@@ -92,7 +101,7 @@ static ws_status job_run(struct job *j, int64_t n, int64_t work,
 static void bias_add(const ws_weight *bias, int64_t r0, int64_t r1, ws_real *Y,
                      int64_t ldy, int64_t n)
 {
-    ws_real b[TILE];
+    ws_real b[MOST];
 
     ws_weight_part(bias, r0, r1 - r0, b);
     for (int64_t i = 0; i < n; i++)
@@ -259,7 +268,7 @@ static void dx_tile(void *arg, size_t index, int thread)
     const int64_t c1 = least(c0 + j->width, j->w->cols);
     ws_mat dX = { WS_REAL_DT, i1 - i0, c1 - c0, j->ldx, j->dX + i0 * j->ldx + c0 };
     // a weight that need not be expanded goes in one product
-    const int64_t step = j->w->dtype == WS_REAL_DT && !j->w->over ? j->w->rows : TILE;
+    const int64_t step = j->w->dtype == WS_REAL_DT && !j->w->over ? j->w->rows : STEP;
     ws_status st = WS_OK;
 
     for (int64_t r0 = 0; st == WS_OK && r0 < j->w->rows; r0 += step) {
@@ -366,7 +375,8 @@ static void da_tile(void *arg, size_t index, int thread)
 {
     struct job *j = arg;
     const ws_overlay *o = j->w->over;
-    const int64_t c0 = (int64_t)index * TILE, c1 = least(c0 + TILE, j->w->cols);
+    const int64_t c0 = (int64_t)index * THIN_COLS,
+                  c1 = least(c0 + THIN_COLS, j->w->cols);
     const ws_mat E = input(j->low, j->n, o->rank, o->rank);
     const ws_mat X = input(j->X + c0, j->n, c1 - c0, j->ldx);
     ws_mat dA = { WS_REAL_DT, o->rank, c1 - c0, j->w->cols, o->dA + c0 };
@@ -381,7 +391,8 @@ static void db_tile(void *arg, size_t index, int thread)
 {
     struct job *j = arg;
     const ws_overlay *o = j->w->over;
-    const int64_t r0 = (int64_t)index * TILE, r1 = least(r0 + TILE, j->w->rows);
+    const int64_t r0 = (int64_t)index * THIN_COLS,
+                  r1 = least(r0 + THIN_COLS, j->w->rows);
     const ws_mat H = input(j->low2, j->n, o->rank, o->rank);
     const ws_mat dY = input(j->dY + r0, j->n, r1 - r0, j->ldy);
     ws_mat dB = ws_mat_real(o->dB + (j->w->from + r0) * o->rank, r1 - r0, o->rank);
@@ -426,8 +437,10 @@ ws_status ws_linear_dlow(const ws_scratch *s, const ws_weight *w, const ws_real 
     j.ldx = ldx;
     j.low2 = H;
     if (o->dA != NULL)
-        st = job_run(&j, tiles_of(w->cols, TILE), n * w->cols * o->rank, da_tile, err);
+        st = job_run(&j, tiles_of(w->cols, THIN_COLS), n * w->cols * o->rank, da_tile,
+                     err);
     if (st == WS_OK && o->dB != NULL)
-        st = job_run(&j, tiles_of(w->rows, TILE), n * w->rows * o->rank, db_tile, err);
+        st = job_run(&j, tiles_of(w->rows, THIN_COLS), n * w->rows * o->rank, db_tile,
+                     err);
     return st;
 }

@@ -141,11 +141,9 @@ typedef struct ws_scratch {
     ws_real *low;      /**< (2, n, rank) when an overlay has a low rank; else NULL */
 } ws_scratch;
 
-/** Numbers that a panel of ws_linear_* takes for a layer of @p wide inputs (and of
- * outputs, when ws_linear_dw() has a sink). */
-#define WS_LINEAR_PANEL(wide) ((int64_t)WS_PANEL_ROWS * ((wide) + 1))
-
-enum { WS_PANEL_ROWS = 256 };
+/** Numbers that a panel of ws_linear_* takes for a linear (@p rows, @p cols); the sink
+ * of its gradient included. */
+int64_t ws_linear_panel(int64_t rows, int64_t cols, bool transposed);
 
 /**
  * A panel of a gradient, handed out while it is hot in the cache: the socket of what

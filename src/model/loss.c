@@ -31,11 +31,26 @@ WS_HOT static void scale_row(ws_real *z, int64_t V, ws_real f)
         z[i] *= f;
 }
 
+/** In double and fixed lanes. */
+WS_HOT static double sum_row(const ws_real *z, int64_t V)
+{
+    double lane[WS_LANES] = { 0 };
+    int64_t i = 0;
+    for (; i + WS_LANES <= V; i += WS_LANES)
+        for (int64_t j = 0; j < WS_LANES; j++)
+            lane[j] += (double)z[i + j];
+    for (int64_t j = 0; i < V; i++, j++)
+        lane[j] += (double)z[i];
+    double sum = 0;
+    for (int64_t j = 0; j < WS_LANES; j++)
+        sum += lane[j];
+    return sum;
+}
+
 void ws_ce_backward(ws_real *z, int64_t V, int64_t label, double scale)
 {
-    double sum = 0;
-    for (int64_t i = 0; i < V; i++)
-        sum += (double)z[i];
+    const double sum = sum_row(z, V);
+
     scale_row(z, V, (ws_real)(scale / sum));
     z[label] -= (ws_real)scale;
 }

@@ -74,25 +74,53 @@ void ws_norm_forward(ws_norm_kind kind, double eps, const ws_real *x, const ws_r
         scale_rms(x, w, y, n, kind == WS_NORM_RMS_PLUS1 ? 1 : 0, (ws_real)r);
 }
 
+/** Sums of g and of g h over the row, in double and fixed lanes. */
+WS_HOT static void back_sums(const ws_real *x, const ws_real *w, const ws_real *dy,
+                             ws_real mu, ws_real r, ws_real plus, int64_t n,
+                             double sums[2])
+{
+    double g_lane[WS_LANES] = { 0 }, gh_lane[WS_LANES] = { 0 };
+    int64_t i = 0;
+    for (; i + WS_LANES <= n; i += WS_LANES)
+        for (int64_t j = 0; j < WS_LANES; j++) {
+            const ws_real h = (x[i + j] - mu) * r, g = dy[i + j] * (plus + w[i + j]);
+            g_lane[j] += (double)g;
+            gh_lane[j] += (double)g * (double)h;
+        }
+    for (int64_t j = 0; i < n; i++, j++) {
+        const ws_real h = (x[i] - mu) * r, g = dy[i] * (plus + w[i]);
+        g_lane[j] += (double)g;
+        gh_lane[j] += (double)g * (double)h;
+    }
+    sums[0] = sums[1] = 0;
+    for (int64_t j = 0; j < WS_LANES; j++) {
+        sums[0] += g_lane[j];
+        sums[1] += gh_lane[j];
+    }
+}
+
+WS_HOT static void back_dx(const ws_real *x, const ws_real *w, const ws_real *dy,
+                           ws_real mu, ws_real r, ws_real plus, ws_real g_mean,
+                           ws_real gh_mean, ws_real *dx, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        const ws_real h = (x[i] - mu) * r, g = dy[i] * (plus + w[i]);
+        dx[i] += r * (g - g_mean - h * gh_mean);
+    }
+}
+
 void ws_norm_backward(ws_norm_kind kind, const ws_real *x, const ws_real *w,
                       const ws_real *dy, const ws_real stat[2], ws_real *dx,
                       ws_real *dw, ws_real *db, int64_t n)
 {
     const ws_real mu = stat[0], r = stat[1], plus = kind == WS_NORM_RMS_PLUS1 ? 1 : 0;
-    double g_sum = 0, gh_sum = 0;
-    for (int64_t i = 0; i < n; i++) {
-        const ws_real h = (x[i] - mu) * r, g = dy[i] * (plus + w[i]);
-        g_sum += (double)g;
-        gh_sum += (double)g * (double)h;
-    }
-    const ws_real g_mean = kind == WS_NORM_LAYER ? (ws_real)(g_sum / (double)n) : 0;
-    const ws_real gh_mean = (ws_real)(gh_sum / (double)n);
-    for (int64_t i = 0; i < n; i++) {
-        const ws_real h = (x[i] - mu) * r, g = dy[i] * (plus + w[i]);
-        dx[i] += r * (g - g_mean - h * gh_mean);
-        if (dw != NULL)
-            dw[i] += dy[i] * h;
-        if (db != NULL)
-            db[i] += dy[i];
-    }
+    double sums[2];
+
+    back_sums(x, w, dy, mu, r, plus, n, sums);
+    const ws_real g_mean = kind == WS_NORM_LAYER ? (ws_real)(sums[0] / (double)n) : 0;
+    back_dx(x, w, dy, mu, r, plus, g_mean, (ws_real)(sums[1] / (double)n), dx, n);
+    for (int64_t i = 0; dw != NULL && i < n; i++)
+        dw[i] += dy[i] * ((x[i] - mu) * r);
+    for (int64_t i = 0; db != NULL && i < n; i++)
+        db[i] += dy[i];
 }

@@ -61,6 +61,7 @@ enum { WS_LANES = 16 };
 #define ws_weight_row                 ws_weight_row_f64
 #define ws_weight_part                ws_weight_part_f64
 #define ws_weight_block               ws_weight_block_f64
+#define ws_linear_panel ws_linear_panel_f64
 #define ws_linear_dlow                ws_linear_dlow_f64
 #define ws_model_master               ws_model_master_f64
 #define ws_step_plan                  ws_step_plan_f64

@@ -243,9 +243,13 @@ static int64_t panel_numbers(const ws_step *s)
 {
     const ws_model_desc *d = &s->m->d;
     const ws_attention a = { .H = d->H, .K = d->K, .D = d->D };
-    const int64_t in = max2(max2(d->C, d->F), d->H * d->D);
-    int64_t n = max2(WS_LINEAR_PANEL(in), max2(d->D, d->C));
+    int64_t n = max2(d->D, d->C);
 
+    n = max2(n, ws_linear_panel(d->H * d->D, d->C, d->conv1d));
+    n = max2(n, ws_linear_panel(d->C, d->H * d->D, d->conv1d));
+    n = max2(n, ws_linear_panel(d->F, d->C, d->conv1d));
+    n = max2(n, ws_linear_panel(d->C, d->F, d->conv1d));
+    n = max2(n, ws_linear_panel(d->V, d->C, false));
     n = max2(n, ws_attention_scratch(&a, s->opts.positions));
     if (s->first < d->L)
         n = max2(n, ws_attention_backward_scratch(&a, s->opts.positions));
