@@ -17,6 +17,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+#include "ckpt/archive.h"
 #include "ckpt/ckpt_internal.h"
 #include "wsurg/spool.h"
 #include "wsurg/text.h"
@@ -347,7 +348,10 @@ static ws_status open_file(ws_ckpt **out, const char *path, ws_diag *warnings,
     ws_status st = ws_ckpt_new(&c, path, "safetensors", NULL, NULL, err);
     if (st == WS_OK)
         st = ws_ckpt_add_file(c, name, path, &file, err);
+    bool archive = false; // which sets the format
     if (st == WS_OK)
+        st = ws_archive_load(c, file, &archive, warnings, err);
+    if (st == WS_OK && !archive)
         st = ws_st_load(c, file, true, warnings, err);
     if (st == WS_OK)
         st = ws_ckpt_finish(c, err);

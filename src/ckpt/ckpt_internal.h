@@ -171,7 +171,7 @@ typedef struct ws_hf_entry {
     const char *tensor, *shard;
 } ws_hf_entry;
 
-/** A parsed `*.safetensors.index.json`. */
+/** A parsed `*.index.json`. */
 typedef struct ws_hf_index {
     struct cJSON *tree;
     ws_hf_entry *entries; /* in file order */
@@ -182,11 +182,11 @@ typedef struct ws_hf_index {
 
 /**
  * Parse and check an index: weight_map of strings, each one plain path component that
- * ends in .safetensors.
+ * ends in @p ending, ".safetensors" or ".bin".
  * @return WS_OK; WS_E_HEADER; WS_E_MEMORY
  */
 WS_API ws_status ws_hf_index_parse(ws_hf_index *out, const char *text, size_t len,
-                                   ws_err *err);
+                                   const char *ending, ws_err *err);
 WS_API void ws_hf_index_free(ws_hf_index *x);
 
 /** Open a Hugging Face directory. As ws_ckpt_open(). */

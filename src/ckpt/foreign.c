@@ -20,9 +20,10 @@ struct magic {
 static const struct magic magics[] = {
     { M("version https://git-lfs"), WS_E_HEADER,
       "file is a Git-LFS pointer, not the weights", "fetch them with: git lfs pull" },
+    { M("PK\3\4"), WS_E_UNSUPPORTED,
+      "file is a zip archive where a safetensors file is expected",
+      "PyTorch's and NumPy's archives are read when named themselves" },
     { M("GGUF"), WS_E_UNSUPPORTED, "GGUF checkpoints are not read by this version",
-      NULL },
-    { M("\x93NUMPY"), WS_E_UNSUPPORTED, "npy arrays are not read by this version",
       NULL },
     { M("\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"), WS_E_UNSUPPORTED,
       "PyTorch checkpoint of the form before version 1.6: not read",
@@ -50,17 +51,6 @@ static bool ends_in(const char *path, const char *end)
     return n >= k && strcmp(path + n - k, end) == 0;
 }
 
-/** A zip: npz when the first member is an array, else PyTorch's. */
-static ws_status zip_report(const unsigned char *head, size_t n, ws_err *err)
-{
-    const size_t len = n >= 30 ? head[26] + 256u * head[27] : 0;
-    if (len >= 4 && len <= n - 30 && memcmp(head + 30 + len - 4, ".npy", 4) == 0)
-        return ws_fail(err, WS_E_UNSUPPORTED,
-                       "npz archives are not read by this version");
-    return ws_fail(err, WS_E_UNSUPPORTED,
-                   "PyTorch zip checkpoints are not read by this version");
-}
-
 ws_status ws_foreign_check(const void *head, size_t n, const char *path, ws_err *err)
 {
     ws_status st = WS_OK;
@@ -69,8 +59,6 @@ ws_status ws_foreign_check(const void *head, size_t n, const char *path, ws_err 
         ws_err_hint(err, "fetch it again");
     } else if (n == 0) {
         st = ws_fail(err, WS_E_HEADER, "file is empty");
-    } else if (n >= 4 && memcmp(head, "PK\3\4", 4) == 0) {
-        st = zip_report(head, n, err);
     }
     for (size_t i = 0; st == WS_OK && i < sizeof magics / sizeof *magics; i++) {
         if (n < magics[i].n || memcmp(head, magics[i].bytes, magics[i].n) != 0)

@@ -2,9 +2,9 @@
  * hf_dir.c - Hugging Face model directories: one file, or shards with their index
  *
  * What readers disagree on is refused: a single file beside an index, names that stand
- * in the index and not in the shards, or the other way round. Pickles are never opened
- * in place of missing safetensors. Links are followed, because the hub's cache is made
- * of them; what they lead to must be a regular file.
+ * in the index and not in the shards, or the other way round. PyTorch's files are
+ * opened only where there are no safetensors. Links are followed, because the hub's
+ * cache is made of them; what they lead to must be a regular file.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -12,19 +12,22 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "ckpt/archive.h"
 #include "ckpt/ckpt_internal.h"
 #include "wsurg/text.h"
 
-#define SINGLE  "model.safetensors"
-#define INDEX   "model.safetensors.index.json"
-#define CONFIG  "config.json"
-#define ADAPTER "adapter_config.json"
+#define SINGLE    "model.safetensors"
+#define INDEX     "model.safetensors.index.json"
+#define BIN       "pytorch_model.bin"
+#define BIN_INDEX "pytorch_model.bin.index.json"
+#define CONFIG    "config.json"
+#define ADAPTER   "adapter_config.json"
 
 enum { MAX_INDEX = 64 << 20, MAX_CONFIG = 16 << 20, NAME_SIZE = 256 };
 
 /** What lies in a directory. Names are the first of their kind in byte order. */
 struct listing {
-    bool single, index, adapter;
+    bool single, index, bin, bin_index, adapter;
     size_t n_other; // safetensors files of other names
     char other[NAME_SIZE], shard[NAME_SIZE], pickle[NAME_SIZE], gguf[NAME_SIZE];
     char unfinished[NAME_SIZE];
@@ -68,6 +71,10 @@ static void listing_add(struct listing *l, const char *name)
     } else if (ends_in(name, ".safetensors")) {
         l->n_other++;
         keep_first(l->other, name);
+    } else if (strcmp(name, BIN) == 0) {
+        l->bin = true;
+    } else if (strcmp(name, BIN_INDEX) == 0) {
+        l->bin_index = true;
     } else if (ends_in(name, ".bin") || ends_in(name, ".bin.index.json") ||
                ends_in(name, ".pt") || ends_in(name, ".pth")) {
         keep_first(l->pickle, name);
@@ -135,10 +142,9 @@ static ws_status report_nothing(const struct listing *l, ws_err *err)
     }
     if (l->pickle[0] != '\0') {
         ws_fail(err, WS_E_UNSUPPORTED,
-                "directory holds only PyTorch weights ('%s'), which this version does "
-                "not read",
-                l->pickle);
-        ws_err_hint(err, "fetch the safetensors files, or save them so with torch");
+                "directory holds '%s', but no '%s' and no index of either format",
+                l->pickle, BIN);
+        ws_err_hint(err, "to read '%s', name the file itself", l->pickle);
         return WS_E_UNSUPPORTED;
     }
     if (l->gguf[0] != '\0')
@@ -155,13 +161,15 @@ static ws_status layout_choose(const struct listing *l, const char *path,
                                ws_diag *warnings, ws_err *err)
 {
     ws_status st = WS_OK;
-    if (l->single && l->index) {
+    const bool pickles = !l->single && !l->index;
+    if (pickles ? l->bin && l->bin_index : l->single && l->index) {
         st =
             ws_fail(err, WS_E_HEADER,
                     "directory holds both '%s' and '%s': readers disagree which counts",
-                    SINGLE, INDEX);
+                    pickles ? BIN : SINGLE, pickles ? BIN_INDEX : INDEX);
         ws_err_hint(err, "remove one of them, or name the file itself");
-    } else if (!l->single && !l->index) {
+    } else if (pickles &&
+               (!(l->bin || l->bin_index) || l->n_other > 0 || l->shard[0] != '\0')) {
         st = report_nothing(l, err);
     }
     if (st != WS_OK)
@@ -191,7 +199,23 @@ static char *join(const char *dir, const char *name)
     return b.p;
 }
 
-/** Add and read one safetensors file of the directory. */
+/** A file of PyTorch's. */
+static ws_status bin_load(ws_ckpt *c, uint32_t file, ws_diag *warnings, ws_err *err)
+{
+    bool known = false;
+    const ws_status st = ws_archive_load(c, file, &known, warnings, err);
+    if (st != WS_OK || known)
+        return st;
+    unsigned char head[64];
+    const uint64_t bytes = c->files[file].bytes;
+    const size_t have = bytes < sizeof head ? (size_t)bytes : sizeof head;
+    ws_status why = ws_ckpt_file_read(c, file, 0, have, head, err);
+    if (why == WS_OK)
+        why = ws_foreign_check(head, have, c->files[file].path, err);
+    return why != WS_OK ? why : ws_fail(err, WS_E_HEADER, "file is no PyTorch archive");
+}
+
+/** Add and read one file of weights of the directory. */
 static ws_status file_load(ws_ckpt *c, const char *name, bool single, ws_diag *warnings,
                            ws_err *err)
 {
@@ -205,7 +229,9 @@ static ws_status file_load(ws_ckpt *c, const char *name, bool single, ws_diag *w
         st = ws_fail(&why, WS_E_MISSING, "shard '%s' of the index is not there", name);
         ws_err_hint(&why, "fetch it, or the link to it is broken");
     }
-    if (st == WS_OK)
+    if (st == WS_OK && ends_in(name, ".bin"))
+        st = bin_load(c, file, warnings, &why);
+    else if (st == WS_OK)
         st = ws_st_load(c, file, single, warnings, &why);
     if (st != WS_OK) {
         ws_err_at(&why, path, NULL, -1);
@@ -331,10 +357,12 @@ static ws_status strays_warn(const char *dir, const ws_hf_index *x, ws_diag *war
     return WS_OK;
 }
 
-static ws_status shards_load(ws_ckpt *c, ws_diag *warnings, ws_err *err)
+static ws_status shards_load(ws_ckpt *c, const char *index, ws_diag *warnings,
+                             ws_err *err)
 {
     ws_hf_index x = { 0 };
-    char *text = NULL, *path = join(c->path, INDEX);
+    char *text = NULL, *path = join(c->path, index);
+    const char *ending = strcmp(index, INDEX) == 0 ? ".safetensors" : ".bin";
     size_t len = 0;
     if (path == NULL)
         return ws_fail(err, WS_E_MEMORY, "no memory for a path");
@@ -342,7 +370,7 @@ static ws_status shards_load(ws_ckpt *c, ws_diag *warnings, ws_err *err)
     if (st == WS_OK && len > 0 && text[0] != '{') // a Git-LFS pointer, perhaps
         st = ws_foreign_check(text, len, "", err);
     if (st == WS_OK)
-        st = ws_hf_index_parse(&x, text, len, err);
+        st = ws_hf_index_parse(&x, text, len, ending, err);
     for (size_t i = 0; st == WS_OK && i < x.n_shards; i++)
         st = file_load(c, x.shards[i], false, warnings, err);
     if (st == WS_OK)
@@ -376,6 +404,26 @@ static ws_status config_load(ws_ckpt *c, ws_err *err)
     return st;
 }
 
+/** Safetensors where there are any, else PyTorch's. */
+static ws_status weights_load(ws_ckpt *c, const struct listing *l, ws_diag *warnings,
+                              ws_err *err)
+{
+    ws_status st;
+    if (l->single)
+        st = file_load(c, SINGLE, true, warnings, err);
+    else if (l->index)
+        st = shards_load(c, INDEX, warnings, err);
+    else if (l->bin)
+        st = file_load(c, BIN, true, warnings, err);
+    else
+        st = shards_load(c, BIN_INDEX, warnings, err);
+    c->format = l->single  ? "safetensors"
+                : l->index ? "safetensors-sharded"
+                : l->bin   ? "pytorch"
+                           : "pytorch-sharded";
+    return st;
+}
+
 ws_status ws_hf_dir_open(ws_ckpt **out, const char *path, ws_diag *warnings,
                          ws_err *err)
 {
@@ -386,11 +434,9 @@ ws_status ws_hf_dir_open(ws_ckpt **out, const char *path, ws_diag *warnings,
         st = layout_choose(&l, path, warnings, err);
     if (st != WS_OK)
         return st;
-    st = ws_ckpt_new(&c, path, l.single ? "safetensors" : "safetensors-sharded", NULL,
-                     NULL, err);
+    st = ws_ckpt_new(&c, path, NULL, NULL, NULL, err);
     if (st == WS_OK)
-        st = l.single ? file_load(c, SINGLE, true, warnings, err)
-                      : shards_load(c, warnings, err);
+        st = weights_load(c, &l, warnings, err);
     if (st == WS_OK)
         st = config_load(c, err);
     if (st == WS_OK)

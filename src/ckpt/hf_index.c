@@ -1,8 +1,9 @@
 /*
- * hf_index.c - `model.safetensors.index.json`: which tensor is in which shard
+ * hf_index.c - `*.index.json`: which tensor is in which shard
  *
- * A shard's name is one plain path component that ends in .safetensors, so that an
- * index cannot lead out of its directory or to a pickle (formats.md 2.1). Its
+ * A shard's name is one plain path component with the ending of the index's format, so
+ * that an index cannot lead out of its directory or, of safetensors, to a pickle
+ * (formats.md 2.1). Its
  * `metadata` is advice and is not looked at here.
  */
 #include <stdlib.h>
@@ -14,13 +15,12 @@
 
 enum { MAX_FILE_NAME = 255 };
 
-/** Why @p name may not be a shard's, or NULL. */
-static const char *shard_fault(const char *name)
+/** Why @p name may not be a shard's with this ending, or NULL. */
+static const char *shard_fault(const char *name, const char *end)
 {
     static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
                                 "0123456789._-";
-    static const char end[] = ".safetensors";
-    const size_t n = strlen(name), n_end = sizeof end - 1;
+    const size_t n = strlen(name), n_end = strlen(end);
     if (n == 0)
         return "is empty";
     if (n > MAX_FILE_NAME)
@@ -30,11 +30,13 @@ static const char *shard_fault(const char *name)
     if (strspn(name, plain) != n)
         return "has other characters than letters, digits, '.', '_' and '-'";
     if (n <= n_end || strcmp(name + n - n_end, end) != 0)
-        return "does not end in .safetensors";
+        return strcmp(end, ".bin") == 0 ? "does not end in .bin"
+                                        : "does not end in .safetensors";
     return NULL;
 }
 
-static ws_status entry_read(const cJSON *item, ws_hf_entry *out, ws_err *err)
+static ws_status entry_read(const cJSON *item, const char *ending, ws_hf_entry *out,
+                            ws_err *err)
 {
     if (!cJSON_IsString(item)) {
         ws_fail(err, WS_E_HEADER, "weight_map of the index does not name a file");
@@ -43,7 +45,7 @@ static ws_status entry_read(const cJSON *item, ws_hf_entry *out, ws_err *err)
     if (strlen(item->string) > WS_MAX_NAME)
         return ws_fail(err, WS_E_HEADER, "tensor name is longer than %d bytes",
                        WS_MAX_NAME);
-    const char *why = shard_fault(item->valuestring);
+    const char *why = shard_fault(item->valuestring, ending);
     if (why != NULL) {
         char shown[96];
         ws_show(item->valuestring, shown, sizeof shown);
@@ -74,7 +76,7 @@ static ws_status shards_list(ws_hf_index *x, ws_err *err)
     return WS_OK;
 }
 
-static ws_status entries_read(ws_hf_index *x, ws_err *err)
+static ws_status entries_read(ws_hf_index *x, const char *ending, ws_err *err)
 {
     const cJSON *map = cJSON_GetObjectItemCaseSensitive(x->tree, "weight_map");
     if (!cJSON_IsObject(map))
@@ -88,7 +90,7 @@ static ws_status entries_read(ws_hf_index *x, ws_err *err)
     const cJSON *item;
     cJSON_ArrayForEach(item, map)
     {
-        const ws_status st = entry_read(item, &x->entries[x->n], err);
+        const ws_status st = entry_read(item, ending, &x->entries[x->n], err);
         if (st != WS_OK)
             return st;
         x->n++;
@@ -96,12 +98,13 @@ static ws_status entries_read(ws_hf_index *x, ws_err *err)
     return shards_list(x, err);
 }
 
-ws_status ws_hf_index_parse(ws_hf_index *out, const char *text, size_t len, ws_err *err)
+ws_status ws_hf_index_parse(ws_hf_index *out, const char *text, size_t len,
+                            const char *ending, ws_err *err)
 {
     ws_hf_index x = { 0 };
     ws_status st = ws_json_parse(&x.tree, text, len, err);
     if (st == WS_OK)
-        st = entries_read(&x, err);
+        st = entries_read(&x, ending, err);
     if (st != WS_OK)
         ws_hf_index_free(&x);
     else

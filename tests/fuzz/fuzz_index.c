@@ -45,8 +45,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     const long live = ws_alloc_live();
     ws_hf_index x = { 0 }, again = { 0 };
     ws_err err = WS_ERR_INIT;
-    const ws_status st = ws_hf_index_parse(&x, (const char *)data, size, &err);
-    MUST(ws_hf_index_parse(&again, (const char *)data, size, NULL) == st);
+    const ws_status st =
+        ws_hf_index_parse(&x, (const char *)data, size, ".safetensors", &err);
+    MUST(ws_hf_index_parse(&again, (const char *)data, size, ".safetensors", NULL) ==
+         st);
     if (st == WS_OK)
         check_accepted(&x, &again);
     else

@@ -134,7 +134,7 @@ static void vectors_get_their_verdict(void **state)
         const struct index_vector *v = &index_vectors[i];
         ws_hf_index x = { 0 };
         ws_err err = WS_ERR_INIT;
-        const ws_status st = ws_hf_index_parse(&x, v->text, v->n, &err);
+        const ws_status st = ws_hf_index_parse(&x, v->text, v->n, ".safetensors", &err);
         if (st != v->verdict)
             fail_msg("%s: status %d, want %d: %s", v->name, st, v->verdict, err.msg);
         if (v->says != NULL && strstr(err.msg, v->says) == NULL)
@@ -149,7 +149,7 @@ static void shards_are_listed_once_in_byte_order(void **state)
     const struct index_vector *v = &index_vectors[1];
     ws_hf_index x = { 0 };
     ws_err err = WS_ERR_INIT;
-    assert_ok(ws_hf_index_parse(&x, v->text, v->n, &err), err);
+    assert_ok(ws_hf_index_parse(&x, v->text, v->n, ".safetensors", &err), err);
     assert_int_equal(x.n, 3);
     assert_string_equal(x.entries[0].tensor, "b");
     assert_string_equal(x.entries[0].shard, "y.safetensors");
@@ -173,7 +173,8 @@ static void long_names_are_refused(void **state)
         ws_buf_puts(&b, ".safetensors\"}}");
         ws_hf_index x = { 0 };
         ws_err err = WS_ERR_INIT;
-        assert_int_equal(ws_hf_index_parse(&x, b.p, b.n, &err), WS_E_HEADER);
+        assert_int_equal(ws_hf_index_parse(&x, b.p, b.n, ".safetensors", &err),
+                         WS_E_HEADER);
         assert_non_null(
             strstr(err.msg, tensor ? "tensor name is longer than 4096 bytes"
                                    : ".safetensors' of the index is too long"));
@@ -395,14 +396,14 @@ static void directories_without_safetensors_say_what_they_hold(void **state)
           WS_E_MISSING,
           "directory holds no 'model.safetensors' and no "
           "'model.safetensors.index.json'" },
-        { { "pytorch_model.bin", "training_args.bin" },
+        { { "training_args.bin", "weights.pt" },
           WS_E_UNSUPPORTED,
-          "directory holds only PyTorch weights ('pytorch_model.bin'), which this "
-          "version does not read" },
-        { { "pytorch_model-00001-of-00002.bin", "pytorch_model.bin.index.json" },
-          WS_E_UNSUPPORTED,
-          "directory holds only PyTorch weights ('pytorch_model-00001-of-00002.bin'), "
-          "which this version does not read" },
+          "directory holds 'training_args.bin', but no 'pytorch_model.bin' and no "
+          "index of either format" },
+        { { "pytorch_model.bin", "pytorch_model.bin.index.json" },
+          WS_E_HEADER,
+          "directory holds both 'pytorch_model.bin' and "
+          "'pytorch_model.bin.index.json': readers disagree which counts" },
         { { "model-q4.gguf" },
           WS_E_UNSUPPORTED,
           "directory holds only GGUF weights ('model-q4.gguf'), which this version "
