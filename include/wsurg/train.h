@@ -139,6 +139,7 @@ typedef struct ws_tune_result {
     double eta;          /**< of an estimate: seconds for all steps */
     const char *stopped; /**< "steps", "patience", "estimate": static */
     char *checkpoint;    /**< folder kept for --resume, or NULL; ws_free */
+    bool unchanged;      /**< resumed, and the output was there already */
     ws_usage usage;
     ws_result *run; /**< outputs, manifest, usage; NULL for an estimate */
     char **trained; /**< (n_trained) names of tensors that were trained */

@@ -398,12 +398,15 @@ static ws_status tune_run(ws_run *run, void *args)
     if (r) {
         run->usage = r->usage;
         run->has_usage = true;
+        run->unchanged = r->unchanged;
         result_json(run, a, r);
     }
     if (st)
         ws_run_fail(run, &err);
     else if (a->req.estimate)
         estimate_print(run, r);
+    else if (r->unchanged)
+        ws_run_talk(run, "unchanged    %s is there already", a->model.w.out);
     else
         summary(run, a, r);
     ws_tune_result_free(r);

@@ -13,8 +13,9 @@ static ws_status prepare(ws_tune *t, ws_err *err)
 {
     ws_status st = ws_tune_open(t, err);
 
-    if (st == WS_OK)
-        st = ws_tune_parts(t, err);
+    if (st != WS_OK || t->unchanged)
+        return st;
+    st = ws_tune_parts(t, err);
     if (st == WS_OK && t->pairs)
         st = ws_tune_pairs_reference(t, err); // of the model before any step
     if (st == WS_OK && !t->req->estimate)
@@ -77,13 +78,14 @@ ws_status ws_tune_run(ws_tune_result **out, const ws_tune_req *req, const ws_ctx
     if (r == NULL)
         return ws_fail(err, WS_E_MEMORY, "no memory for the result");
     ws_status st = prepare(&t, err);
-    if (st == WS_OK)
+    if (st == WS_OK && !t.unchanged)
         st = ws_tune_loop(&t, err);
     if (st == WS_OK || st == WS_E_INTERRUPTED) {
         const ws_status filled = result_fill(&t, r, st == WS_OK ? err : NULL);
         st = st == WS_OK ? filled : st;
     }
-    if (st == WS_OK && !req->estimate)
+    r->unchanged = t.unchanged;
+    if (st == WS_OK && !req->estimate && !t.unchanged)
         st = ws_tune_write(&t, &r->run, err);
     if (st == WS_OK) {
         ws_free(r->checkpoint); // the output is there: nothing to go on from

@@ -71,6 +71,8 @@ typedef struct ws_tune {
     char *recipe, *inputs; /**< for provenance; ws_free */
     char key[33];          /**< of everything that decides the bytes */
     char content[48];      /**< of the model */
+    bool exists;           /**< something lies at the target */
+    bool unchanged;        /**< what this request makes */
     char *folder;          /**< of checkpoints: beside the target, ".NAME.tune" */
     int lock;              /**< its lock file, or -1 */
     int log;               /**< or -1 */

@@ -347,6 +347,13 @@ static ws_status recipe_settle(ws_tune *t, ws_err *err)
 
 /* ---- where it goes ---- */
 
+static ws_status exists(const ws_tune *t, ws_err *err)
+{
+    ws_fail(err, WS_E_EXISTS, "the output is already there");
+    ws_err_hint(err, "--force replaces it");
+    return ws_err_at(err, t->req->write.out, NULL, -1);
+}
+
 /** Before hours of work: what is there may not be replaced without --force. */
 static ws_status target_check(ws_tune *t, ws_err *err)
 {
@@ -364,11 +371,33 @@ static ws_status target_check(ws_tune *t, ws_err *err)
         return ws_fail(err, WS_E_MEMORY, "no memory for a path");
     snprintf(t->folder, n + 8, "%.*s.%.*s.tune", (int)at, w->out, (int)(n - at),
              w->out + at);
-    if (t->req->estimate || w->force || lstat(w->out, &sb) != 0)
+    t->exists = lstat(w->out, &sb) == 0;
+    if (t->req->estimate || w->force || w->resume || !t->exists)
         return WS_OK;
-    ws_fail(err, WS_E_EXISTS, "the output is already there");
-    ws_err_hint(err, "--force replaces it");
-    return ws_err_at(err, w->out, NULL, -1);
+    return exists(t, err);
+}
+
+/** Resumed: whether what is there came of this very request, as its metadata say. */
+static ws_status target_compare(ws_tune *t, ws_err *err)
+{
+    const ws_write_opts *w = &t->req->write;
+    const bool adapter =
+        t->req->kind == WS_TUNE_LORA || t->req->kind == WS_TUNE_ADAPTER;
+    ws_ckpt *c = NULL;
+    char path[4096];
+
+    if (!t->exists || !w->resume || w->force || t->req->estimate)
+        return WS_OK;
+    snprintf(path, sizeof path, "%s%s%s", w->out, adapter ? "/" : "",
+             adapter ? WS_ADAPTER_WEIGHTS : "");
+    if (ws_ckpt_open(&c, path, NULL, NULL) == WS_OK) {
+        const char *recipe = ws_ckpt_meta(c, "wsurg.recipe");
+        const char *inputs = ws_ckpt_meta(c, "wsurg.inputs");
+        t->unchanged = recipe != NULL && inputs != NULL &&
+                       strcmp(recipe, t->recipe) == 0 && strcmp(inputs, t->inputs) == 0;
+    }
+    ws_ckpt_free(c);
+    return t->unchanged ? WS_OK : exists(t, err);
 }
 
 ws_status ws_tune_open(ws_tune *t, ws_err *err)
@@ -383,7 +412,9 @@ ws_status ws_tune_open(ws_tune *t, ws_err *err)
         st = data_open(t, err);
     if (st == WS_OK)
         st = steps_settle(t, err);
-    return st == WS_OK ? recipe_settle(t, err) : st;
+    if (st == WS_OK)
+        st = recipe_settle(t, err);
+    return st == WS_OK ? target_compare(t, err) : st;
 }
 
 void ws_tune_close(ws_tune *t)

@@ -36,6 +36,9 @@ for f in whole log; do
 done
 cmp whole.txt log.txt && echo 'the same log'
 
+wsurg tune "$@" --full --resume -o pieces; echo $?
+wsurg tune "$@" --full --resume -o pieces --seed 1; echo $?
+
 echo '- LoRA, validated, accumulated'
 set -- "$@" --lora --rank 2 --target q_proj --accumulate 2 --val val.jsonl --eval-every 2
 wsurg tune "$@" -j 1 -o a1 -q --json=a.json
