@@ -129,7 +129,7 @@ by_time() {
     done
     [ $final_kills -ge "$2" ] || fail "only $final_kills kills in the final part"
     while [ $((merge_kills + final_kills)) -lt "$1" ] && [ $tries -lt $((4 * $1)) ]; do
-        kill_once --at "$(between "$STAGED" "$END")"
+        kill_once --staged "$(between 0 "$(calc "$END - $STAGED")")"
         tries=$((tries + 1))
     done
     [ $((merge_kills + final_kills)) -ge "$1" ] ||
@@ -253,7 +253,7 @@ long_enough() {
 }
 
 if [ -n "$full" ]; then
-    long_enough 5.2 1b 4 8 12 16 24
+    long_enough 5.2 1b 1 2 4 8 12 16 24
     by_time 200 30
 else
     long_enough 0.4 small 2 4 8 16

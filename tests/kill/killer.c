@@ -1,12 +1,14 @@
 /*
  * killer.c - run a command, follow its progress, and at a chosen moment kill it
  *
- *   killer [--stage FILE] [--at SECONDS | --final SECONDS] [--do COMMAND] -- PROGRAM...
+ *   killer [--stage FILE] [--at SECONDS | --staged SECONDS | --final SECONDS]
+ *          [--do COMMAND] -- PROGRAM...
  *
  * PROGRAM reports `--progress json` on its standard error; other lines pass through.
  * Staged means: FILE (or a file in the folder FILE) holds data. Final means: the event
  * "merge" is over; what follows is the final check and the rename.
  *   --at S      SIGKILL S seconds after the start
+ *   --staged S  SIGKILL S seconds after the first staged byte
  *   --final S   SIGKILL S seconds after the final part began
  *   --do C      not SIGKILL: once staged, run C in a shell, then let PROGRAM go on
  * Prints one line: `killed PHASE SHARE`, PHASE before, merge or final, SHARE of the
@@ -29,7 +31,7 @@
 #include <unistd.h>
 
 static const char *stage, *action;
-static double at = -1.0, final_after = -1.0;
+static double at = -1.0, staged_after = -1.0, final_after = -1.0;
 
 static double began, staged = -1.0, final = -1.0, share;
 
@@ -104,6 +106,8 @@ static bool due(void)
         return staged >= 0.0;
     if (final_after >= 0.0)
         return final >= 0.0 && now() >= final + final_after;
+    if (staged_after >= 0.0)
+        return staged >= 0.0 && now() >= staged + staged_after;
     return at >= 0.0 && now() >= at;
 }
 
@@ -155,6 +159,8 @@ int main(int argc, char **argv)
             action = argv[i + 1];
         else if (strcmp(argv[i], "--at") == 0)
             at = strtod(argv[i + 1], NULL);
+        else if (strcmp(argv[i], "--staged") == 0)
+            staged_after = strtod(argv[i + 1], NULL);
         else if (strcmp(argv[i], "--final") == 0)
             final_after = strtod(argv[i + 1], NULL);
         else
