@@ -14,6 +14,7 @@
 #include "model/layers.h"
 
 #include <stdatomic.h>
+#include <string.h>
 
 enum { LEAST = 192, MOST = 768 }; // width of a tile
 enum { ROW_TILE = 512, STEP = 512, FEW_ROWS = 4, FEW_PANEL = 64 };
@@ -195,6 +196,53 @@ WS_HOT static ws_real dot(const ws_real *a, const ws_real *b, int64_t n)
     return lane[0];
 }
 
+#ifndef WS_MODEL_F64
+/** dot() of @p n BF16 numbers, widened on the way: the same sums in the same order. */
+WS_HOT static float dot_bf16(const unsigned char *a, const float *b, int64_t n)
+{
+    enum { WIDE = 4 * WS_LANES };
+    float lane[WIDE] = { 0 };
+    int64_t i = 0;
+    for (; i + WIDE <= n; i += WIDE)
+        for (int64_t k = 0; k < WIDE; k++) {
+            uint16_t half;
+            memcpy(&half, a + 2 * (i + k), sizeof half);
+            const uint32_t bits = (uint32_t)half << 16;
+            float value;
+            memcpy(&value, &bits, sizeof value);
+            lane[k] += value * b[i + k];
+        }
+    for (int64_t k = 0; i < n; i++, k++) {
+        float value;
+        ws_to_f32(WS_DT_BF16, a + 2 * i, &value, 1);
+        lane[k] += value * b[i];
+    }
+    for (int64_t w = WIDE / 2; w >= 1; w /= 2)
+        for (int64_t k = 0; k < w; k++)
+            lane[k] += lane[k + w];
+    return lane[0];
+}
+#endif
+
+/** Output @p r of BF16 weights that lie in memory as they are used; false: others. */
+static bool few_bf16(const struct job *j, int64_t r)
+{
+#ifdef WS_MODEL_F64
+    (void)j;
+    (void)r;
+    return false;
+#else
+    const ws_weight *w = j->w;
+
+    if (w->dtype != WS_DT_BF16 || w->transposed || w->over != NULL)
+        return false;
+    const unsigned char *row = w->data + (size_t)(r * w->ld) * 2;
+    for (int64_t i = 0; i < j->n; i++)
+        j->Y[i * j->ldy + r] += dot_bf16(row, j->X + i * j->ldx, w->cols);
+    return true;
+#endif
+}
+
 WS_HOT static void axpy(ws_real a, const ws_real *x, ws_real *y, int64_t n)
 {
     for (int64_t i = 0; i < n; i++)
@@ -218,6 +266,8 @@ static void few_tile(void *arg, size_t index, int thread)
             axpy(j->X[i * j->ldx + c], W.data, j->Y + i * j->ldy + r0, r1 - r0);
     }
     for (int64_t r = r0; !w->transposed && r < r1; r++) {
+        if (few_bf16(j, r))
+            continue;
         const ws_mat W = ws_weight_block(w, r, r + 1, 0, w->cols, j->s->panel[thread]);
         for (int64_t i = 0; i < j->n; i++)
             j->Y[i * j->ldy + r] += dot(W.data, j->X + i * j->ldx, w->cols);
