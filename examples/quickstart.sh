@@ -52,4 +52,10 @@ show build/wsurg merge --base $M/base $M/sorting $M/romans --method breadcrumbs 
 show cmp "$OUT/merged/model.safetensors" "$OUT/again/model.safetensors"
 
 say
+say "Two skills learnt apart by wsurg itself, merged with Breadcrumbs and LiNeS, and all"
+say "measured on prompts that none of them has seen:"
+mkdir -p "$OUT/learn"
+show examples/pipelines/tune-merge-eval.sh "$OUT/learn" build/wsurg
+
+say
 say "quickstart: PASSED in $SECONDS s; the merged model is $OUT/merged/"
