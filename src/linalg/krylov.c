@@ -217,13 +217,26 @@ static bool good_enough(const krylov *s, const ws_krylov_info *info)
            (s->o->energy > 0.0 && info->loss <= s->o->energy);
 }
 
+/** Vectors until it should be good, from how fast the last ones made it better. */
+static int64_t next_look(const krylov *s, double now, double before, int64_t looked)
+{
+    const double rate = log(before / now) / (double)(s->d - looked); // per vector
+    const double wanted = log(now / s->o->tol) / rate;
+    if (s->o->energy > 0.0 || !(rate > 0.0) || !isfinite(wanted))
+        return 2 * s->b;
+    return clamp((int64_t)(0.9 * wanted), s->b, 8 * s->b);
+}
+
 static ws_status iterate(krylov *s, ws_operator *op, void *arg, ws_krylov_info *info,
                          ws_err *err)
 {
     ws_mat Y = ws_mat_f64(s->Y, s->b, s->n);
     draw(s, s->Y, s->b);
     ws_status st = extend(s, &Y, 0, err);
-    int64_t look = 2 * s->k > s->k + s->b ? 2 * s->k : s->k + s->b;
+    // looking costs an eigenproblem of the basis: not before it can be good
+    const int64_t half = s->o->energy > 0.0 ? 3 * s->k / 2 : 5 * s->k / 2;
+    int64_t look = half > s->k + s->b ? half : s->k + s->b, looked = 0;
+    double before = HUGE_VAL;
     while (st == WS_OK) {
         st = multiply(s, op, arg, &Y, err);
         info->products = s->d;
@@ -243,7 +256,9 @@ static ws_status iterate(krylov *s, ws_operator *op, void *arg, ws_krylov_info *
             return ws_fail(err, WS_E_NO_CONVERGENCE,
                            "%lld eigenvalues are not separated after %lld products",
                            (long long)s->k, (long long)s->d);
-        look = s->d + 2 * s->b;
+        look = s->d + next_look(s, info->separation, before, looked);
+        looked = s->d;
+        before = info->separation;
     }
     return st;
 }

@@ -205,7 +205,8 @@ static ws_status by_krylov(split *s, ws_mat *Z, ws_decomposed *out, ws_err *err)
     ws_krylov_info info;
     const int64_t most = s->m > s->n ? s->m : s->n;
     ws_status st = WS_OK;
-    if (s->r < 1 || 8 * s->r > s->q || s->q < 128)
+    // the Gram matrix is cheap while it is small, but loses the small end
+    if (s->r < 1 || (s->o->smallest ? 8 : 12) * s->r > s->q || s->q < 128)
         return ws_fail(err, WS_E_NO_CONVERGENCE, "small enough for a dense method");
     if (s->o->smallest) {
         st = factor(s, err);
@@ -455,7 +456,7 @@ uint64_t ws_corda_bytes(int64_t m, int64_t n, int64_t r, bool smallest, bool wit
 {
     const uint64_t q = (uint64_t)(m < n ? m : n), most = (uint64_t)(m < n ? n : m);
     const uint64_t c = with_c ? (uint64_t)n * (uint64_t)n : 0, k = (uint64_t)r;
-    const bool dense = 8 * k > q || q < 128;
+    const bool dense = (smallest ? 8 : 12) * k > q || q < 128;
     uint64_t all = 6 * k * most + 96 * most; // Z, U, P, A U, probes
     if (dense) // T, G and its scratch, or T, U, V and theirs
         all += (uint64_t)m * (uint64_t)n * 3 + 6 * q * q;

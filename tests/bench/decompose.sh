@@ -22,13 +22,13 @@ done
 . tests/bench/lib.sh
 [ -n "$work" ] || { work=$(mktemp -d) && trap 'rm -rf "$work"' EXIT; }
 ninja -C "$build" tests/bench/split >&2
+machine
 export OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 rank=128
 peer() { "$python" tests/bench/decompose_peer.py "$@"; }
 split() { "$build/tests/bench/split" "$@"; }
 word() { grep -oE "\"$2\": [^,}]+" <<<"$1" | cut -d' ' -f2; }
 
-machine
 echo "| layer | reference | IPM | KPM | IPM fast | ratio IPM | KPM | fast |"
 echo "|---|---|---|---|---|---|---|---|"
 table=

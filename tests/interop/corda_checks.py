@@ -8,16 +8,22 @@ adapter loaded in stock transformers and PEFT against the original model. MODEL 
 more model to decompose and load.
 """
 
+import dataclasses
 import json
 import os
 import subprocess
 import sys
 import tempfile
+import types
 import warnings
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_VERBOSITY"] = "error"
+
+# all that PEFT's corda.py takes of attrs, which is not among its requirements
+if "attr" not in sys.modules:
+    sys.modules["attr"] = types.SimpleNamespace(dataclass=dataclasses.dataclass)
 
 import numpy as np
 import torch

@@ -178,11 +178,11 @@ static void krylov_and_inverse_agree_with_the_full_decomposition(void **state)
     static const int64_t shapes[][2] = { { 160, 160 }, { 220, 160 }, { 160, 220 } };
     for (size_t i = 0; i < 3; i++) {
         layer l = layer_new(shapes[i][0], shapes[i][1], 30.0);
-        parts large = split(&l, &l.C, 16, false, WS_SOLVER_EXACT);
+        parts large = split(&l, &l.C, 13, false, WS_SOLVER_EXACT);
         parts small = split(&l, &l.C, 16, true, WS_SOLVER_EXACT);
         assert_string_equal(large.d.by, "krylov");
         assert_string_equal(small.d.by, "inverse");
-        check_identities(&l, 16, false);
+        check_identities(&l, 13, false);
         check_identities(&l, 16, true);
         parts_free(&large);
         parts_free(&small);
@@ -209,10 +209,11 @@ static void fast_is_within_a_thousandth_of_the_best(void **state)
 {
     (void)state;
     layer l = layer_new(200, 180, 30.0);
-    parts p = split(&l, &l.C, 16, false, WS_SOLVER_FAST);
+    parts p = split(&l, &l.C, 15, false, WS_SOLVER_FAST);
+    assert_string_equal(p.d.by, "krylov");
     ws_mat RC = product(&p.rest, &l.C);
     double best = 0.0;
-    for (int64_t i = 16; i < l.q; i++)
+    for (int64_t i = 15; i < l.q; i++)
         best += l.s[i] * l.s[i];
     const double over = fx_distance(&RC, NULL) / sqrt(best) - 1.0;
     assert_true(over <= 1e-3);
