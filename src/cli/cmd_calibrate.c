@@ -111,6 +111,8 @@ static const ws_opt calibrate_opts[] = {
 };
 
 static const ws_example calibrate_examples[] = {
+    { "wsurg calibrate lm --data text.txt --samples 8 --seq 64",
+      "covariances for decompose --corda, from windows of a text" },
     WS_EXAMPLE_END,
 };
 

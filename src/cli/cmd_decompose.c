@@ -1,5 +1,6 @@
 /*
- * cmd_decompose.c - a model into an adapter and a residual: CorDA, PiSSA
+ * cmd_decompose.c - a model into an adapter and a residual: CorDA, PiSSA; a fine-tune's
+ * update into an adapter
  */
 #include <math.h>
 #include <stdlib.h>
@@ -8,14 +9,17 @@
 #include "model_args.h"
 #include "report.h"
 #include "wsurg/decompose.h"
+#include "wsurg/extract.h"
 #include "wsurg/text.h"
 
 enum { WORST = 10 };
 
 struct decompose_args {
     const char *model;
-    bool corda, pissa;
-    const char *cov;
+    bool corda, pissa, svd;
+    const char *cov, *base;
+    double energy;
+    int64_t budget;
     ws_word mode, solver, normalise;
     int64_t rank, seed;
     double damp;
@@ -25,24 +29,142 @@ struct decompose_args {
     struct ws_write_args w;
 };
 
+static void svd_check(ws_run *run, const struct decompose_args *a)
+{
+    if (!a->svd) {
+        if (a->base != NULL || a->energy > 0.0 || a->budget > 0)
+            ws_run_error(run, WS_E_USAGE, "--base, --energy and --budget are of --svd");
+        return;
+    }
+    if (a->base == NULL)
+        ws_run_error(run, WS_E_USAGE, "--svd needs --base: the model that was tuned");
+    if (a->energy > 0.0 && a->budget > 0)
+        ws_run_error(run, WS_E_USAGE, "--energy and --budget exclude each other");
+}
+
 static void decompose_check(ws_run *run, void *args)
 {
     const struct decompose_args *a = args;
-    if (a->corda == a->pissa) {
+    if (a->corda + a->pissa + a->svd != 1) {
         ws_err *e = ws_run_error(run, WS_E_USAGE,
-                                 a->corda ? "--corda and --pissa exclude each other"
-                                          : "which decomposition: --corda or --pissa?");
-        ws_err_hint(e, "--pissa needs nothing else, --corda a file of covariances");
+                                 "which decomposition: one of --corda, --pissa, --svd");
+        ws_err_hint(e, "--pissa needs nothing else, --corda covariances, --svd a base");
     }
     if (a->corda && a->cov == NULL) {
         ws_err *e = ws_run_error(run, WS_E_USAGE, "--corda needs --cov FILE");
         ws_err_hint(e, "wsurg calibrate MODEL --data FILE -o cov.safetensors");
     }
-    if (a->pissa && a->cov != NULL)
-        ws_run_error(run, WS_E_USAGE, "--cov is of --corda; --pissa uses no data");
+    if (!a->corda && a->cov != NULL)
+        ws_run_error(run, WS_E_USAGE, "--cov is of --corda");
+    svd_check(run, a);
     if (a->w.out != NULL && strcmp(a->w.out, "-") == 0)
         ws_run_error(run, WS_E_USAGE, "the output is a directory: not '-'");
 }
+
+/* ---- extraction ---- */
+
+static void extracted_json(cJSON *to, const ws_extracted *d)
+{
+    ws_j_str(to, "tensor", d->name);
+    ws_j_u64(to, "rank", (uint64_t)d->rank);
+    ws_j_num(to, "error", d->error);
+    ws_j_num(to, "energy", d->energy);
+    ws_j_num(to, "norm", d->norm);
+    ws_j_num(to, "s_first", d->s_first);
+    ws_j_num(to, "s_last", d->s_last);
+    ws_j_str(to, "solver", d->by);
+}
+
+static int by_extracted(const void *x, const void *y)
+{
+    const ws_extracted *a = *(const ws_extracted *const *)x;
+    const ws_extracted *b = *(const ws_extracted *const *)y;
+    if (a->error != b->error)
+        return a->error > b->error ? -1 : 1;
+    return strcmp(a->name, b->name);
+}
+
+static void svd_report(ws_run *run, const struct decompose_args *a, const char *out,
+                       const ws_extract_result *r)
+{
+    cJSON *to = ws_run_result(run), *o;
+    const ws_extracted **order =
+        ws_arena_calloc(&run->arena, r->n_layers + 1, sizeof *order);
+    char energy[24], share[24];
+    ws_buf path = { 0 };
+    ws_buf_printf(&path, "%s%sadapter", out, out[strlen(out) - 1] == '/' ? "" : "/");
+    ws_j_str(to, "method", "svd");
+    ws_j_null(to, "mode");
+    ws_j_u64(to, "rank", a->energy > 0.0 || a->budget > 0 ? 0 : (uint64_t)a->rank);
+    ws_j_null(to, "cov");
+    ws_j_null(to, "damp");
+    o = ws_j_obj(to, "outputs");
+    ws_j_str(o, "adapter", path.p);
+    ws_j_null(o, "residual");
+    ws_buf_free(&path);
+    ws_j_u64(to, "layers", r->n_layers);
+    ws_j_num(to, "energy", r->energy);
+    ws_j_null(to, "identity_error");
+    o = ws_j_arr(to, "worst");
+    for (size_t i = 0; order != NULL && i < r->n_layers; i++)
+        order[i] = &r->layers[i];
+    if (order != NULL)
+        qsort((void *)order, r->n_layers, sizeof *order, by_extracted);
+    for (size_t i = 0; order != NULL && i < r->n_layers && i < WORST; i++)
+        extracted_json(ws_j_obj(o, NULL), order[i]);
+    ws_j_u64(to, "parameters", r->parameters);
+    ws_j_u64(to, "equal", r->equal);
+    ws_j_u64(to, "whole", r->whole);
+    ws_j_u64(to, "not_represented", r->missing);
+    ws_outputs_json(ws_j_arr(to, "files"), out, r->outputs, r->n_outputs);
+    ws_j_str(to, "manifest", r->manifest);
+    if (run->g.tensors) {
+        o = ws_j_arr(to, "tensors");
+        for (size_t i = 0; i < r->n_layers; i++)
+            extracted_json(ws_j_obj(o, NULL), &r->layers[i]);
+    }
+    ws_run_flush(run);
+    ws_show_share(r->energy, 1, energy);
+    for (size_t i = 0; run->g.tensors && i < r->n_layers; i++) {
+        const ws_extracted *d = &r->layers[i];
+        ws_show_share(d->energy, 1, share);
+        ws_run_row(run, 10, "", "%s  rank %lld · energy %s · error %.3g · %s", d->name,
+                   (long long)d->rank, share, d->error, d->by);
+    }
+    ws_run_row(run, 10, "svd", "%zu matrices · %llu numbers · energy %s · %zu equal",
+               r->n_layers, (unsigned long long)r->parameters, energy, r->equal);
+    ws_run_row(run, 10, "whole", "%zu other tensors that changed", r->whole);
+    ws_wrote_row(run, 10, out, r->outputs, r->n_outputs, r->manifest);
+}
+
+static ws_status svd_run(ws_run *run, const struct decompose_args *a)
+{
+    ws_extract_req req = WS_EXTRACT_REQ_INIT;
+    ws_extract_result *r = NULL;
+    ws_err err = WS_ERR_INIT;
+    req.base = a->base;
+    req.tuned = a->model;
+    req.energy = a->energy;
+    req.budget = (uint64_t)a->budget;
+    req.rank = a->energy > 0.0 || a->budget > 0 ? 0 : a->rank;
+    req.targets = a->targets.v;
+    req.n_targets = a->targets.n;
+    req.seed = (uint64_t)a->seed;
+    req.write.out = a->w.out ? a->w.out : "svd/";
+    req.write.force = a->w.force;
+    req.write.provenance = !a->w.no_provenance;
+    req.write.manifest = a->w.manifest;
+    run->target = req.write.out;
+    if (ws_extract(&r, &req, &run->ctx, &err))
+        return ws_run_fail(run, &err);
+    run->usage = r->usage;
+    run->has_usage = true;
+    svd_report(run, a, req.write.out, r);
+    ws_extract_result_free(r);
+    return WS_OK;
+}
+
+/* ---- residual and adapter ---- */
 
 static void layer_json(cJSON *to, const ws_decomposed *d)
 {
@@ -146,6 +268,8 @@ static ws_status decompose_run(ws_run *run, void *args)
     ws_decompose_req req = WS_DECOMPOSE_REQ_INIT;
     ws_decompose_result *r = NULL;
     ws_err err = WS_ERR_INIT;
+    if (a->svd)
+        return svd_run(run, a);
     req.model = a->model;
     req.method = a->corda ? WS_CORDA : WS_PISSA;
     req.cov = a->cov;
@@ -181,31 +305,44 @@ static const ws_arg decompose_params[] = {
     WS_ARG_END,
 };
 
+/** Those that --help only names. */
+static const ws_opt decompose_more[] = {
+    WS_WORD(struct decompose_args, normalise, "normalise", "recorded|peft|authors|none",
+            0.0, "refuse covariances that were normalised otherwise"),
+    WS_OPT(struct decompose_args, seed, "seed", 0, "N", 0.0, 0.0, 9007199254740991.0,
+           "of the start vectors"),
+    WS_TEXT(struct decompose_args, companions_from, "companions-from", 0, "DIR",
+            "config and tokenizer of the residual; default: the model's"),
+    WS_OPT(struct decompose_args, damp, "damp", 0, "X", 0.01, 0.0, 1e6,
+           "added to the diagonal of C, times its mean"),
+    WS_OPT_END,
+};
+
 static const ws_opt decompose_opts[] = {
     WS_FLAG(struct decompose_args, corda, "corda", 0,
             "by what inputs are like: components of W C, C the inputs' covariance"),
     WS_FLAG(struct decompose_args, pissa, "pissa", 0,
             "by the weights alone: the largest singular values of W"),
+    WS_FLAG(struct decompose_args, svd, "svd", 0,
+            "what MODEL changed of --base, as an adapter for that base"),
+    WS_TEXT(struct decompose_args, base, "base", 0, "M", "of --svd: what was tuned"),
+    WS_OPT(struct decompose_args, energy, "energy", 0, "E", 0.0, 0.0, 1.0,
+           "of --svd: the least rank that keeps this share, per matrix"),
+    WS_OPT(struct decompose_args, budget, "budget", 0, "N", 0.0, 0.0,
+           9007199254740991.0, "of --svd: numbers in all, where they keep most"),
     WS_TEXT(struct decompose_args, cov, "cov", 0, "FILE",
             "covariances that calibrate made of this model"),
     WS_WORD(struct decompose_args, mode, "mode", "ipm|kpm", 0.0,
             "ipm trains what the data uses most; kpm what it uses least"),
     WS_OPT(struct decompose_args, rank, "rank", 0, "N", 128.0, 1.0, 65536.0,
            "of each adapter; cut to a matrix's smaller side"),
-    WS_OPT(struct decompose_args, damp, "damp", 0, "X", 0.01, 0.0, 1e6,
-           "added to the diagonal of C, times its mean"),
     WS_WORD(struct decompose_args, solver, "solver", "exact|fast", 0.0,
             "fast: within 0.1 % of the least residual, not to the last digit"),
-    WS_WORD(struct decompose_args, normalise, "normalise", "recorded|peft|authors|none",
-            0.0, "refuse covariances that were normalised otherwise"),
     WS_TEXT(struct decompose_args, targets, "target", 0, "PATTERN",
             "linears to decompose; default: every matrix of a numbered block"),
     WS_FLAG(struct decompose_args, keep_base, "keep-base", 0,
             "only an adapter, of twice the rank, for the model as it is"),
-    WS_OPT(struct decompose_args, seed, "seed", 0, "N", 0.0, 0.0, 9007199254740991.0,
-           "of the start vectors"),
-    WS_TEXT(struct decompose_args, companions_from, "companions-from", 0, "DIR",
-            "config and tokenizer of the residual; default: the model's"),
+    WS_MORE(decompose_more),
     WS_SET(struct decompose_args, w, ws_opts_write),
     WS_OPT_END,
 };
@@ -213,6 +350,8 @@ static const ws_opt decompose_opts[] = {
 static const ws_example decompose_examples[] = {
     { "wsurg decompose base --pissa --rank 4 -o split/",
       "largest components into split/adapter, the rest into split/residual" },
+    { "wsurg decompose tuned --svd --base base --energy 0.95 -o lora/",
+      "a LoRA that gives base 95 % of what tuned changed" },
     { "wsurg decompose base --pissa --rank 2 --target q_proj --keep-base -o lora/",
       "a LoRA of rank 4 for base itself, on the query projections" },
     WS_EXAMPLE_END,
@@ -227,11 +366,12 @@ const ws_cmd ws_cmd_decompose = {
     .examples = decompose_examples,
     .notes =
         "Every chosen matrix W becomes W' + B A. OUT/adapter is a PEFT adapter of B "
-        "and A, OUT/residual a whole model directory with W' in place of W, and "
-        "OUT/decompose.json says what was taken of each matrix. The adapter "
-        "belongs to the residual, whose digest it records, and is refused on any "
-        "other base: on the original, B A would count twice. The output is corda/ "
-        "or pissa/ unless -o says otherwise.",
+        "and "
+        "A, OUT/residual a whole model directory with W' in place of W, and "
+        "OUT/decompose.json says what was taken of each matrix. The adapter belongs to "
+        "the residual, whose digest it records, and is refused on any other base. With "
+        "--svd there is OUT/adapter alone, for --base. The output is corda/, pissa/ or "
+        "svd/ unless -o says otherwise.",
     .args_size = sizeof(struct decompose_args),
     .check = decompose_check,
     .run = decompose_run,

@@ -21,6 +21,7 @@
 #include "surgery/corda.h"
 #include "surgery/cov_file.h"
 #include "surgery/decompose_text.h"
+#include "surgery/linears.h"
 #include "surgery/residual_write.h"
 #include "surgery/taskvec_write.h"
 #include "wsurg/digest.h"
@@ -63,26 +64,11 @@ static ws_status no_memory(ws_err *err)
 
 /* ---- targets ---- */
 
-/** A matrix of a block: "....7....weight" of two dimensions. */
-static bool is_linear(const ws_tensor *t)
-{
-    const char *end = strrchr(t->name, '.');
-    if (t->rank != 2 || end == NULL || strcmp(end, ".weight") != 0 || t->shape[0] < 2 ||
-        t->shape[1] < 2)
-        return false;
-    for (const char *p = strchr(t->name, '.'); p != NULL; p = strchr(p + 1, '.')) {
-        const size_t digits = strspn(p + 1, "0123456789");
-        if (digits > 0 && p[1 + digits] == '.')
-            return true;
-    }
-    return strspn(t->name, "0123456789") > 0;
-}
-
 /** Whether @p t is a target; patterns that hit are marked. */
 static ws_status choose(const struct job *j, ws_pattern_set *const *set, bool *hits,
                         const ws_tensor *t, bool *in, ws_err *err)
 {
-    *in = j->req->n_targets == 0 && is_linear(t);
+    *in = j->req->n_targets == 0 && ws_linear_is(t);
     for (size_t i = 0; i < j->req->n_targets; i++) {
         bool hit = false;
         const ws_status st = ws_pattern_match(set[i], t->name, &hit, err);
@@ -363,18 +349,6 @@ static ws_status run_all(struct job *j, ws_err *err)
 
 /* ---- the outputs ---- */
 
-/** Module path: the tensor's name without ".weight", with the outer prefix that
- * transformers gives to GPT-2's. */
-static const char *module_of(struct job *j, const char *name)
-{
-    const size_t len = strlen(name) - strlen(".weight") + 1;
-    const char *prefix = j->conv1d && strncmp(name, "h.", 2) == 0 ? "transformer." : "";
-    char *path = ws_arena_alloc(&j->r->arena, strlen(prefix) + len);
-    if (path != NULL)
-        snprintf(path, strlen(prefix) + len, "%s%s", prefix, name);
-    return path;
-}
-
 /** [B, B] and [A; -A]: nothing at the start, and of what training changes only the
  * change remains. */
 static ws_status doubled(struct job *j, struct task *k, int64_t r, ws_err *err)
@@ -415,7 +389,8 @@ static ws_status put_adapter(struct job *j, const char *recipe, const char *inpu
                 return st;
             r *= 2;
         }
-        f[i] = (ws_adapter_factors){ .path = module_of(j, k->t->name),
+        f[i] = (ws_adapter_factors){ .path = ws_linear_module(&j->r->arena, j->conv1d,
+                                                              k->t->name),
                                      .r = r,
                                      .in = k->n,
                                      .out = k->m,
@@ -456,32 +431,12 @@ static ws_status put_residual(struct job *j, ws_err *err)
 /** Read all back, make the manifest, show. */
 static ws_status show(struct job *j, ws_err *err)
 {
-    const char *asked = j->req->write.manifest;
-    const bool none = asked != NULL && strcmp(asked, "none") == 0;
     const ws_stage_expect *expect = NULL;
-    ws_manifest *m = NULL;
-    char *path = NULL;
-    ws_status st = ws_stage_sync(j->stage, err);
-    if (st == WS_OK && !j->req->keep_base &&
-        (expect = ws_residual_expect(&j->residual)) == NULL)
-        st = no_memory(err);
-    if (st == WS_OK)
-        st = ws_stage_check(&m, j->stage, j->pool, j->ctx, expect,
-                            expect == NULL ? 0 : j->residual.n_files, err);
-    if (st == WS_OK && !none) {
-        path = asked != NULL ? ws_strdup(asked)
-                             : ws_stage_manifest_path(j->req->write.out, true);
-        st = path == NULL ? no_memory(err) : WS_OK;
-    }
-    if (st == WS_OK)
-        st = ws_recheck_given(j->model, j->cov.file, err);
-    if (st == WS_OK)
-        st = ws_decompose_outputs(j->r, j->req->write.out, m, path, err);
-    if (st == WS_OK)
-        st = ws_stage_commit(j->stage, m, path, err);
-    ws_manifest_free(m);
-    ws_free(path);
-    return st;
+    if (!j->req->keep_base && (expect = ws_residual_expect(&j->residual)) == NULL)
+        return no_memory(err);
+    return ws_decompose_show(j->r, &j->req->write, j->stage, j->pool, expect,
+                             expect == NULL ? 0 : j->residual.n_files, j->model,
+                             j->cov.file, j->ctx, &j->r->arena, err);
 }
 
 static ws_status stage_open(struct job *j, const char *key, ws_err *err)
@@ -567,22 +522,6 @@ static ws_status open_cov(struct job *j, ws_err *err)
     return WS_OK;
 }
 
-/** Whether the linears are stored (in, out), as GPT-2's are. */
-static bool stored_transposed(const ws_ckpt *model)
-{
-    size_t len;
-    cJSON *tree = NULL;
-    const char *text = ws_ckpt_config(model, &len);
-    if (text == NULL || ws_json_parse(&tree, text, len, NULL) != WS_OK)
-        return false;
-    const char *type =
-        cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(tree, "model_type"));
-    const bool is =
-        type != NULL && (strcmp(type, "gpt2") == 0 || strcmp(type, "openai-gpt") == 0);
-    cJSON_Delete(tree);
-    return is;
-}
-
 void ws_decompose_result_free(ws_decompose_result *r)
 {
     if (r == NULL)
@@ -604,7 +543,7 @@ ws_status ws_decompose(ws_decompose_result **out, const ws_decompose_req *req,
     if (st == WS_OK && req->method == WS_CORDA)
         st = open_cov(&j, err);
     if (st == WS_OK) {
-        j.conv1d = stored_transposed(j.model);
+        j.conv1d = ws_linear_transposed(j.model);
         st = find_tasks(&j, err);
     }
     if (st == WS_OK)

@@ -155,17 +155,18 @@ ws_status ws_decompose_strict(const ws_ctx *ctx, ws_err *err)
     return WS_OK;
 }
 
-ws_status ws_decompose_outputs(ws_decompose_result *r, const char *out,
-                               const ws_manifest *m, const char *manifest, ws_err *err)
+static ws_status list_outputs(ws_decompose_result *r, const char *out,
+                              const ws_manifest *m, const char *manifest,
+                              ws_arena *arena, ws_err *err)
 {
     const size_t len = strlen(out);
     const char *slash = len > 0 && out[len - 1] == '/' ? "" : "/";
-    r->outputs = ws_arena_calloc(&r->arena, m->n_files + 1, sizeof *r->outputs);
+    r->outputs = ws_arena_calloc(arena, m->n_files + 1, sizeof *r->outputs);
     bool ok = r->outputs != NULL;
     for (size_t i = 0; ok && i < m->n_files; i++) {
         const ws_manifest_file *f = &m->files[i];
         const size_t n = len + 1 + strlen(f->path) + 1;
-        char *path = ws_arena_alloc(&r->arena, n);
+        char *path = ws_arena_alloc(arena, n);
         if ((ok = path != NULL))
             snprintf(path, n, "%s%s%s", out, slash, f->path);
         r->outputs[i] = (ws_out_file){ .path = path, .bytes = f->bytes };
@@ -175,8 +176,37 @@ ws_status ws_decompose_outputs(ws_decompose_result *r, const char *out,
         r->n_outputs++;
     }
     if (ok && manifest != NULL)
-        ok = (r->manifest = ws_arena_strdup(&r->arena, manifest)) != NULL;
+        ok = (r->manifest = ws_arena_strdup(arena, manifest)) != NULL;
     return ok ? WS_OK : ws_fail(err, WS_E_MEMORY, "no memory for the report");
+}
+
+ws_status ws_decompose_show(ws_decompose_result *r, const ws_write_opts *w,
+                            ws_stage *stage, ws_pool *pool,
+                            const ws_stage_expect *expect, size_t n_expect,
+                            const ws_ckpt *a, const ws_ckpt *b, const ws_ctx *ctx,
+                            ws_arena *arena, ws_err *err)
+{
+    const bool none = w->manifest != NULL && strcmp(w->manifest, "none") == 0;
+    ws_manifest *m = NULL;
+    char *path = NULL;
+    ws_status st = ws_stage_sync(stage, err);
+    if (st == WS_OK)
+        st = ws_stage_check(&m, stage, pool, ctx, expect, n_expect, err);
+    if (st == WS_OK && !none) {
+        path = w->manifest != NULL ? ws_strdup(w->manifest)
+                                   : ws_stage_manifest_path(w->out, true);
+        if (path == NULL)
+            st = ws_fail(err, WS_E_MEMORY, "no memory for the manifest");
+    }
+    if (st == WS_OK)
+        st = ws_recheck_given(a, b, err);
+    if (st == WS_OK)
+        st = list_outputs(r, w->out, m, path, arena, err);
+    if (st == WS_OK)
+        st = ws_stage_commit(stage, m, path, err);
+    ws_manifest_free(m);
+    ws_free(path);
+    return st;
 }
 
 void ws_decompose_usage_of(ws_usage *u, double start, int threads)

@@ -4,6 +4,7 @@
 #ifndef WS_SURGERY_DECOMPOSE_TEXT_H
 #define WS_SURGERY_DECOMPOSE_TEXT_H
 
+#include "ckpt/stage_manifest.h"
 #include "surgery/cov_file.h"
 #include "wsurg/decompose.h"
 #include "wsurg/manifest.h"
@@ -24,9 +25,16 @@ void ws_decompose_warn(const ws_decompose_req *req, ws_decompose_result *r,
 /** Under --strict a warning keeps the output from showing. */
 ws_status ws_decompose_strict(const ws_ctx *ctx, ws_err *err);
 
-/** List the files of @p m as outputs below @p out. */
-ws_status ws_decompose_outputs(ws_decompose_result *r, const char *out,
-                               const ws_manifest *m, const char *manifest, ws_err *err);
+/**
+ * Check what is staged for a directory, list it in @p r (memory of @p arena), show it.
+ * @param expect  (n_expect) what the first staged files must hold
+ * @param a, b    inputs that must still be what was opened; may be NULL
+ */
+ws_status ws_decompose_show(ws_decompose_result *r, const ws_write_opts *w,
+                            ws_stage *stage, ws_pool *pool,
+                            const ws_stage_expect *expect, size_t n_expect,
+                            const ws_ckpt *a, const ws_ckpt *b, const ws_ctx *ctx,
+                            ws_arena *arena, ws_err *err);
 
 /** Seconds since @p start, threads, and the process's peak. */
 void ws_decompose_usage_of(ws_usage *u, double start, int threads);
