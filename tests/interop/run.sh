@@ -144,5 +144,6 @@ if [ -z "$oracle" ]; then
     also mergekit-0.1.5 tune_checks.py --wsurg "$wsurg" \
         --library "$(dirname "$wsurg")/src/libwsurg.so" --root "$root"
     also peft adapter_checks.py "$wsurg"
+    also peft corda_checks.py "$wsurg"
 fi
 finish "$passed" "$failed" "$skipped"
