@@ -522,6 +522,17 @@ static ws_status open_cov(struct job *j, ws_err *err)
     return WS_OK;
 }
 
+/** The result's own copies of the names, which are the model's until then. */
+static ws_status keep_names(ws_decompose_result *r, ws_err *err)
+{
+    for (size_t i = 0; i < r->n_layers; i++) {
+        r->layers[i].name = ws_arena_strdup(&r->arena, r->layers[i].name);
+        if (r->layers[i].name == NULL)
+            return no_memory(err);
+    }
+    return WS_OK;
+}
+
 void ws_decompose_result_free(ws_decompose_result *r)
 {
     if (r == NULL)
@@ -548,6 +559,8 @@ ws_status ws_decompose(ws_decompose_result **out, const ws_decompose_req *req,
     }
     if (st == WS_OK)
         st = write_all(&j, err);
+    if (st == WS_OK)
+        st = keep_names(j.r, err);
     if (j.stage != NULL)
         ws_stage_close(j.stage, false);
     for (size_t i = 0; i < j.n; i++) {
