@@ -206,7 +206,7 @@ ws_status ws_svd_truncated(const ws_mat *A, const ws_truncated_opts *o, ws_mat *
     static const struct {
         int64_t spare;
         int powers;
-    } rungs[] = { { 16, 2 }, { 64, 6 } };
+    } rungs[] = { { 32, 3 }, { 64, 6 } };
     truncated t = { .A = A, .o = o, .m = A->rows, .n = A->cols, .tmp = tmp };
     const int64_t k = t.m < t.n ? t.m : t.n, r = o->rank;
     bool good = false;
