@@ -98,6 +98,59 @@ WS_API ws_status ws_lora_verify(ws_lora_verified **out, const char *base,
                                 ws_err *err);
 WS_API void ws_lora_verified_free(ws_lora_verified *v);
 
+/** How `lora combine` merges updates. */
+typedef enum ws_lora_method {
+    WS_LORA_LINEAR, /**< sum of weight times update */
+    WS_LORA_TIES,   /**< the others in aligned coordinates (KnOTS) */
+    WS_LORA_DARE,
+    WS_LORA_BREADCRUMBS,
+} ws_lora_method;
+
+/** What to combine. Strings are borrowed. */
+typedef struct ws_lora_combine_req {
+    const char *const *adapters; /**< (n) directories */
+    size_t n;
+    const double *weights; /**< (n); NULL: all 1 */
+    int64_t rank;          /**< cut to this rank; 0: as it comes */
+    ws_lora_method method;
+    double density, gamma; /**< of the method; NAN: its default */
+    uint64_t seed;         /**< of dare */
+    bool peft_linear; /**< factors are summed instead of updates, as PEFT's "linear"
+                         does: cross terms and all, for parity */
+    const char
+        *initial;   /**< `lora convert`: the adapter as it was initialised, which is
+                            subtracted; one adapter then, and no other option */
+    ws_dtype dtype; /**< of the factors written */
+    ws_adapter_target target;
+} ws_lora_combine_req;
+
+/** One module of a combination. */
+typedef struct ws_lora_module {
+    const char *name;
+    int64_t rank;
+    double norm;  /**< of the update; NAN where it was not computed */
+    double error; /**< share of the norm that the cut leaves out; 0: none */
+} ws_lora_module;
+
+typedef struct ws_lora_combined {
+    ws_manifest *files;
+    ws_lora_module *modules; /**< (n_modules) by name */
+    size_t n_modules;
+    int64_t rank; /**< largest */
+    double error; /**< left out of all modules over the norm of all; NAN unknown */
+    ws_arena arena;
+} ws_lora_combined;
+
+/**
+ * Combine adapters into one of their updates' sum (or of what a method makes of them).
+ * @return WS_OK; WS_E_UNSUPPORTED DoRA, biases or rows, which do not add, or whole
+ *         tensors in more than one adapter; WS_E_SHAPE modules that differ;
+ *         WS_E_ANCESTRY adapters of different residuals; as ws_adapter_write()
+ */
+WS_API ws_status ws_lora_combine(ws_lora_combined **out, const ws_lora_combine_req *req,
+                                 const ws_ctx *ctx, ws_err *err);
+WS_API void ws_lora_combined_free(ws_lora_combined *c);
+
 #ifdef __cplusplus
 }
 #endif

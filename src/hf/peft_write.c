@@ -252,10 +252,15 @@ static void put_string(ws_buf *b, const char *s)
         ws_buf_json_string(b, s, strlen(s));
 }
 
-/** The shortest text that reads back as @p x. */
+/** The shortest text that reads back as @p x; whole numbers without exponent: Python
+ * takes 1e+01 for a float, which is no rank. */
 static void put_number(ws_buf *b, double x)
 {
     char text[32];
+    if (x == floor(x) && fabs(x) < 1e15) {
+        ws_buf_printf(b, "%.0f", x);
+        return;
+    }
     for (int digits = 1; digits <= 17; digits++) {
         snprintf(text, sizeof text, "%.*g", digits, x);
         if (strtod(text, NULL) == x)

@@ -305,5 +305,66 @@ def _(d):
     run("diff", f"{d}/base+{d}/adapter", d / "folded")
 
 
+def two_adapters(d, **b):
+    """A base and two adapters of it, on disk; the model with both, none merged."""
+    base = llama()
+    base.save_pretrained(d / "base")
+    model = get_peft_model(base, LoraConfig(r=4, lora_alpha=8, target_modules=LINEAR), adapter_name="a")
+    model.add_adapter("b", LoraConfig(**{"r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "down_proj"], **b}))
+    for name in ("a", "b"):
+        model.set_adapter(name)
+        shake(model)
+        model.save_pretrained(str(d), selected_adapters=[name])
+    return model
+
+
+def loaded(d, name):
+    return PeftModel.from_pretrained(LlamaForCausalLM.from_pretrained(d / "base"), d / name)
+
+
+@check("one adapter less the other")
+def _(d):
+    model = two_adapters(d, r=6)
+    run("lora", "combine", d / "a", d / "b", "--weights", "1,-1", "-o", d / "c")
+    combined = loaded(d, "c").double()
+    model = model.double()
+    layers = dict(combined.base_model.model.named_modules())
+    for name, m in model.base_model.model.named_modules():
+        if not hasattr(m, "lora_A"):
+            continue
+        want = m.get_delta_weight("a")
+        if "b" in m.lora_A:
+            want = want - m.get_delta_weight("b")
+        worst = (layers[name].get_delta_weight("default") - want).abs().max().item()
+        if worst > 1e-7 * want.abs().max().item():
+            raise AssertionError(f"{name} differs by {worst:g}")
+
+
+@check("factors summed as PEFT sums them")
+def _(d):
+    model = two_adapters(d, target_modules=LINEAR)
+    run("lora", "combine", d / "a", d / "b", "--weights", "0.7,0.4", "--compat", "peft-linear", "-o", d / "c")
+    model.add_weighted_adapter(["a", "b"], [0.7, 0.4], "c", combination_type="linear")
+    model.set_adapter("c")
+    worst = (logits(loaded(d, "c")) - logits(model)).abs().max().item()
+    if worst > 1e-6:
+        raise AssertionError(f"logits differ by {worst:g}")
+
+
+@check("a trained PiSSA adapter as a plain LoRA")
+def _(d):
+    base = llama()
+    base.save_pretrained(d / "base")
+    model = get_peft_model(base, LoraConfig(r=4, target_modules=LINEAR, init_lora_weights="pissa"))
+    model.save_pretrained(str(d / "initial"))
+    shake(model)
+    model.save_pretrained(str(d / "trained"))
+    want = logits(model)
+    run("lora", "convert", d / "trained", "--initial", d / "initial", "-o", d / "plain")
+    plain = loaded(d, "plain")
+    if plain.peft_config["default"].r != 8 or (logits(plain) - want).abs().max() > 1e-4:
+        raise AssertionError("another model")
+
+
 print(f"{len(passed)} passed, {len(failed)} failed, 0 skipped")
 sys.exit(bool(failed))

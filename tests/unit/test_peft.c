@@ -308,6 +308,24 @@ static const ws_adapter_factors factors[] = {
     { .path = "model.c", .r = 1, .in = 4, .out = 3, .alpha = 0.3, .a = A, .b = B },
 };
 
+static void whole_numbers_have_no_exponent(void **state)
+{
+    (void)state;
+    ws_err err = WS_ERR_INIT;
+    static const float many[40] = { 1 };
+    const ws_adapter_factors two[] = {
+        { .path = "a", .r = 2, .in = 4, .out = 3, .alpha = 20, .a = A, .b = B },
+        { .path = "b", .r = 10, .in = 4, .out = 3, .alpha = 100, .a = many, .b = many },
+    };
+    const ws_adapter_spec spec = { .modules = two, .n_modules = 2, .dtype = WS_DT_F32 };
+    const ws_adapter_target to = { .out = "out", .manifest = "none" };
+    assert_ok(ws_adapter_write(&spec, &to, NULL, NULL, &err), err);
+    const char *text = slurp("out/adapter_config.json", NULL);
+    assert_non_null(strstr(text, "\"lora_alpha\": 20,"));
+    assert_non_null(strstr(text, "\"rank_pattern\": {\n    \"b\": 10\n  }"));
+    assert_non_null(strstr(text, "\"alpha_pattern\": {\n    \"b\": 100\n  }"));
+}
+
 static void what_is_written_is_read_again(void **state)
 {
     (void)state;
@@ -424,6 +442,7 @@ int main(void)
         cmocka_unit_test(replaced_tensors_and_rows_are_gathered),
         T(what_is_written_is_read_again),
         T(configuration_has_sorted_keys),
+        T(whole_numbers_have_no_exponent),
         T(a_factor_that_is_not_finite_is_not_written),
         T(a_directory_without_parts_says_which),
     };

@@ -1,0 +1,300 @@
+/*
+ * cmd_lora_combine.c - adapters into one adapter: combined, converted
+ */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "model_args.h"
+#include "report.h"
+#include "wsurg/lora.h"
+#include "wsurg/text.h"
+
+enum { WORST = 10 };
+
+struct combine_args {
+    ws_strs adapters;
+    const char *weights;
+    double *weight; // (adapters.n), or NULL
+    int64_t rank, seed;
+    ws_word method, compat;
+    double density, gamma;
+    ws_dtype_opt dtype;
+    struct ws_write_args w;
+};
+
+struct convert_args {
+    const char *adapter, *initial;
+    ws_dtype_opt dtype;
+    struct ws_write_args w;
+};
+
+static void target_check(ws_run *run, const struct ws_write_args *w)
+{
+    if (w->out && strcmp(w->out, "-") == 0)
+        ws_run_error(run, WS_E_USAGE, "an adapter is a directory, not a stream");
+    if (w->resume)
+        ws_run_note(run, "nothing is resumed: an adapter is made anew");
+}
+
+static void target_fill(ws_adapter_target *t, const struct ws_write_args *w)
+{
+    t->out = w->out ? w->out : "adapter/";
+    t->force = w->force;
+    t->no_provenance = w->no_provenance;
+    t->manifest = w->manifest;
+}
+
+static ws_dtype dtype_of(const ws_dtype_opt *o)
+{
+    return o->keep ? WS_DT_F32 : o->dtype;
+}
+
+/* ---- report ---- */
+
+static void outputs_json(cJSON *to, const char *out, const ws_manifest *m)
+{
+    cJSON *list = ws_j_arr(to, "outputs");
+    char path[4096], digest[80];
+    for (size_t i = 0; i < m->n_files; i++) {
+        cJSON *o = ws_j_obj(list, NULL);
+        const size_t n = strlen(out);
+        snprintf(path, sizeof path, "%s%s%s", out,
+                 n > 0 && out[n - 1] == '/' ? "" : "/", m->files[i].path);
+        ws_j_str(o, "path", path);
+        ws_j_u64(o, "bytes", m->files[i].bytes);
+        snprintf(digest, sizeof digest, "sha256:%s", m->files[i].sha256);
+        ws_j_str(o, "sha256", digest);
+        snprintf(digest, sizeof digest, "xxh3-128:%s", m->files[i].xxh3);
+        ws_j_str(o, "xxh3", digest);
+    }
+}
+
+/** Indexes of the modules that lost most. */
+static size_t worst_find(const ws_lora_combined *c, size_t index[WORST])
+{
+    size_t n = 0;
+    for (size_t i = 0; i < c->n_modules; i++) {
+        size_t at = n;
+        while (at > 0 && c->modules[index[at - 1]].error < c->modules[i].error)
+            at--;
+        if (at == WORST)
+            continue;
+        const size_t last = n < WORST ? n++ : WORST - 1;
+        memmove(&index[at + 1], &index[at], (last - at) * sizeof *index);
+        index[at] = i;
+    }
+    return n;
+}
+
+static void result_show(ws_run *run, const ws_lora_combined *c, const char *out)
+{
+    cJSON *to = ws_run_result(run), *list, *o;
+    size_t index[WORST];
+    char share[24];
+    outputs_json(to, out, c->files);
+    ws_j_u64(to, "modules", c->n_modules);
+    ws_j_u64(to, "rank", (uint64_t)c->rank);
+    ws_j_num(to, "error", c->error);
+    list = ws_j_arr(to, "worst");
+    const size_t n = worst_find(c, index);
+    for (size_t i = 0; i < n; i++) {
+        const ws_lora_module *m = &c->modules[index[i]];
+        o = ws_j_obj(list, NULL);
+        ws_j_str(o, "module", m->name);
+        ws_j_u64(o, "rank", (uint64_t)m->rank);
+        ws_j_num(o, "norm", m->norm);
+        ws_j_num(o, "error", m->error);
+    }
+    ws_run_flush(run);
+    ws_show_share(c->error, 2, share);
+    ws_run_row(run, 9, "modules", "%zu · rank up to %lld%s%s", c->n_modules,
+               (long long)c->rank, isfinite(c->error) ? " · left out by the cut: " : "",
+               isfinite(c->error) ? share : "");
+    ws_run_row(run, 9, "wrote", "%s", out);
+}
+
+/* ---- combine ---- */
+
+static void combine_check(ws_run *run, void *args)
+{
+    struct combine_args *a = args;
+    target_check(run, &a->w);
+    if (a->compat.index > 0 && (a->rank > 0 || a->method.index > 0))
+        ws_run_error(run, WS_E_USAGE,
+                     "option '--compat' sums factors: it goes with neither --rank nor "
+                     "--method");
+    if (!a->weights || a->adapters.n == 0)
+        return;
+    a->weight = ws_arena_calloc(&run->arena, a->adapters.n, sizeof *a->weight);
+    size_t n = 0;
+    const char *p = a->weights;
+    bool fine = a->weight != NULL;
+    while (fine && p) {
+        char number[64];
+        const char *comma = strchr(p, ',');
+        const size_t len = comma ? (size_t)(comma - p) : strlen(p);
+        fine = len < sizeof number && n < a->adapters.n;
+        if (fine) {
+            memcpy(number, p, len);
+            number[len] = '\0';
+            fine = ws_parse_real(number, &a->weight[n++]);
+        }
+        p = comma ? comma + 1 : NULL;
+    }
+    if (!fine || n != a->adapters.n)
+        ws_run_error(run, WS_E_USAGE,
+                     "option '--weights' is '%s', wanted %zu numbers, one for each "
+                     "adapter",
+                     a->weights, a->adapters.n);
+}
+
+static ws_status combine_run(ws_run *run, void *args)
+{
+    const struct combine_args *a = args;
+    ws_lora_combine_req req = { .adapters = a->adapters.v,
+                                .n = a->adapters.n,
+                                .weights = a->weight,
+                                .rank = a->rank,
+                                .method = (ws_lora_method)a->method.index,
+                                .density = a->density,
+                                .gamma = a->gamma,
+                                .seed = (uint64_t)a->seed,
+                                .peft_linear = a->compat.index > 0,
+                                .dtype = dtype_of(&a->dtype) };
+    ws_lora_combined *c = NULL;
+    ws_err err = WS_ERR_INIT;
+    target_fill(&req.target, &a->w);
+    req.target.inputs = req.adapters;
+    req.target.n_inputs = req.n;
+    if (ws_lora_combine(&c, &req, &run->ctx, &err))
+        return ws_run_fail(run, &err);
+    result_show(run, c, req.target.out);
+    ws_lora_combined_free(c);
+    return WS_OK;
+}
+
+static const ws_arg combine_params[] = {
+    WS_ARG_LIST(struct combine_args, adapters, "ADAPTER", 1,
+                "PEFT adapter directories"),
+    WS_ARG_END,
+};
+
+static const ws_opt combine_opts[] = {
+    WS_TEXT(struct combine_args, weights, "weights", 0, "W,...",
+            "factor of each adapter's update; default 1"),
+    WS_OPT(struct combine_args, rank, "rank", 0, "R", 0.0, 0.0, 2147483647.0,
+           "cut to this rank; 0: exact, ranks add up"),
+    WS_WORD(struct combine_args, method, "method", "linear|ties|dare|breadcrumbs", 0,
+            "how updates are merged"),
+    WS_OPT(struct combine_args, density, "density", 0, "D", NAN, 0.0, 1.0,
+           "share kept by the method: ties 0.2, dare 0.1, breadcrumbs 0.15"),
+    WS_OPT(struct combine_args, gamma, "gamma", 0, "G", NAN, 0.0, 1.0,
+           "share of the largest dropped by breadcrumbs: 0.006"),
+    WS_OPT(struct combine_args, seed, "seed", 0, "N", 0.0, 0.0, 9007199254740991.0,
+           "of dare"),
+    WS_WORD(struct combine_args, compat, "compat", "none|peft-linear", 0,
+            "sum factors instead of updates, as PEFT does: not the sum of the updates"),
+    WS_DTYPE(struct combine_args, dtype, "dtype", "of the factors; keep is f32"),
+    WS_SET(struct combine_args, w, ws_opts_write),
+    WS_OPT_END,
+};
+
+static const ws_example combine_examples[] = {
+    { "wsurg lora combine math/ code/ --weights 1,-1 -o difference/",
+      "exactly one update less the other" },
+    { "wsurg lora combine math/ code/ --rank 2 -o both/",
+      "the best rank 2 of the sum, and how much it leaves out" },
+    { "wsurg lora combine math/ code/ --method ties -o elected/",
+      "TIES in coordinates that both updates share" },
+    WS_EXAMPLE_END,
+};
+
+const ws_cmd ws_cmd_lora_combine = {
+    .name = "lora combine",
+    .group = "Adapters",
+    .summary = "combine LoRA adapters into one",
+    .args = combine_params,
+    .opts = combine_opts,
+    .examples = combine_examples,
+    .notes =
+        "What is merged are the updates B A, not the factors. Without --rank they "
+        "are joined by concatenation, exactly; with it the sum is cut through QR of "
+        "both factors and the singular values of a small core, which is the best "
+        "cut there is. ties, dare and breadcrumbs act on the right sides of one "
+        "decomposition of all updates side by side (KnOTS), where entries of "
+        "different adapters mean the same; density and gamma count per module. "
+        "DoRA, biases and token rows do not add: fold those.",
+    .args_size = sizeof(struct combine_args),
+    .check = combine_check,
+    .run = combine_run,
+};
+
+/* ---- convert ---- */
+
+static void convert_check(ws_run *run, void *args)
+{
+    const struct convert_args *a = args;
+    target_check(run, &a->w);
+    if (!a->initial) {
+        ws_err *e = ws_run_error(run, WS_E_USAGE, "option '--initial' is needed");
+        ws_err_hint(e, "--initial ADAPTER0: the adapter as it was before training");
+    }
+}
+
+static ws_status convert_run(ws_run *run, void *args)
+{
+    const struct convert_args *a = args;
+    const char *inputs[] = { a->adapter, a->initial };
+    ws_lora_combine_req req = { .adapters = &a->adapter,
+                                .n = 1,
+                                .initial = a->initial,
+                                .density = NAN,
+                                .gamma = NAN,
+                                .dtype = dtype_of(&a->dtype) };
+    ws_lora_combined *c = NULL;
+    ws_err err = WS_ERR_INIT;
+    target_fill(&req.target, &a->w);
+    req.target.inputs = inputs;
+    req.target.n_inputs = 2;
+    if (ws_lora_combine(&c, &req, &run->ctx, &err))
+        return ws_run_fail(run, &err);
+    result_show(run, c, req.target.out);
+    ws_lora_combined_free(c);
+    return WS_OK;
+}
+
+static const ws_arg convert_params[] = {
+    WS_ARG(struct convert_args, adapter, "ADAPTER",
+           "a trained adapter of a residual (PiSSA, OLoRA, CorDA)"),
+    WS_ARG_END,
+};
+
+static const ws_opt convert_opts[] = {
+    WS_TEXT(struct convert_args, initial, "initial", 0, "ADAPTER0",
+            "the same adapter before training"),
+    WS_DTYPE(struct convert_args, dtype, "dtype", "of the factors; keep is f32"),
+    WS_SET(struct convert_args, w, ws_opts_write),
+    WS_OPT_END,
+};
+
+static const ws_example convert_examples[] = {
+    { "wsurg lora convert math/ --initial code/ -o plain/",
+      "a plain LoRA of twice the rank, for the original base" },
+    WS_EXAMPLE_END,
+};
+
+const ws_cmd ws_cmd_lora_convert = {
+    .name = "lora convert",
+    .group = "Adapters",
+    .summary = "turn an adapter of a residual into a plain LoRA",
+    .args = convert_params,
+    .opts = convert_opts,
+    .examples = convert_examples,
+    .notes = "The residual is the original base less the initial update, so trained "
+             "minus initial is the update of the original: rows [A; A0], columns "
+             "[B, -B0], twice the rank, nothing is rounded where the scales agree.",
+    .args_size = sizeof(struct convert_args),
+    .check = convert_check,
+    .run = convert_run,
+};

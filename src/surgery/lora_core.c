@@ -1,0 +1,363 @@
+/*
+ * lora_core.c - sums of factored updates: concatenated, cut through a small core,
+ * merged in aligned coordinates
+ */
+#include "surgery/lora_core.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "surgery/lora_elect.h"
+
+static ws_status no_memory(ws_err *err)
+{
+    return ws_fail(err, WS_E_MEMORY, "no memory for factors");
+}
+
+void ws_lora_sum_free(ws_lora_sum *s)
+{
+    ws_free(s->A);
+    ws_free(s->B);
+    *s = (ws_lora_sum){ 0 };
+}
+
+static int64_t rank_sum(const ws_lora_part *parts, size_t n_parts)
+{
+    int64_t R = 0;
+    for (size_t k = 0; k < n_parts; k++)
+        R += parts[k].r;
+    return R;
+}
+
+static double *matrix(int64_t rows, int64_t cols)
+{
+    size_t n;
+    return rows < 0 || cols < 0 || !ws_mul_size((size_t)rows, (size_t)cols, &n)
+               ? NULL
+               : ws_calloc(n + 1, sizeof(double));
+}
+
+/** [s_1 B_1 ... s_K B_K] (m, R), and [A_1; ...; A_K] (R, n). */
+static void stack(const ws_lora_part *parts, size_t n_parts, int64_t m, int64_t n,
+                  int64_t R, double *B, double *A)
+{
+    int64_t at = 0;
+    for (size_t k = 0; k < n_parts; k++) {
+        const ws_lora_part *p = &parts[k];
+        for (int64_t i = 0; i < m; i++)
+            for (int64_t j = 0; j < p->r; j++)
+                B[i * R + at + j] = p->s * p->B[i * p->r + j];
+        memcpy(A + at * n, p->A, (size_t)(p->r * n) * sizeof *A);
+        at += p->r;
+    }
+}
+
+static ws_status sum_new(ws_lora_sum *out, int64_t m, int64_t n, int64_t r, ws_err *err)
+{
+    *out = (ws_lora_sum){ .m = m, .n = n, .r = r, .alpha = (double)r, .norm = NAN };
+    out->A = ws_calloc((size_t)(r * n) + 1, sizeof *out->A);
+    out->B = ws_calloc((size_t)(m * r) + 1, sizeof *out->B);
+    return out->A == NULL || out->B == NULL ? no_memory(err) : WS_OK;
+}
+
+ws_status ws_lora_concat(ws_lora_sum *out, const ws_lora_part *parts, size_t n_parts,
+                         int64_t m, int64_t n, ws_err *err)
+{
+    const int64_t R = rank_sum(parts, n_parts);
+    const double common = fabs(parts[0].s);
+    bool same = common > 0;
+    for (size_t k = 0; k < n_parts; k++)
+        same = same && fabs(parts[k].s) == common;
+    const ws_status st = sum_new(out, m, n, R, err);
+    if (st != WS_OK)
+        return st;
+    if (same) // signs only go into B: nothing is rounded
+        out->alpha = common * (double)R;
+    int64_t at = 0;
+    for (size_t k = 0; k < n_parts; k++) {
+        const ws_lora_part *p = &parts[k];
+        const double s = same ? p->s / common : p->s;
+        for (int64_t i = 0; i < m; i++)
+            for (int64_t j = 0; j < p->r; j++)
+                out->B[i * R + at + j] = (float)(s * p->B[i * p->r + j]);
+        for (int64_t i = 0; i < p->r * n; i++)
+            out->A[at * n + i] = (float)p->A[i];
+        at += p->r;
+    }
+    return WS_OK;
+}
+
+/* ---- the core ---- */
+
+/** Orthonormal bases of both sides and what lies between: sum of updates = Qb C Qa. */
+struct core {
+    int64_t m, n, R, p, q;
+    double *Qb; // (m, p)
+    double *Rb; // (p, R)
+    double *La; // (R, q)
+    double *Qa; // (q, n)
+};
+
+static void core_free(struct core *c)
+{
+    ws_free(c->Qb);
+    ws_free(c->Rb);
+    ws_free(c->La);
+    ws_free(c->Qa);
+}
+
+static void identity(double *I, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        I[i * n + i] = 1.0;
+}
+
+static ws_status core_make(struct core *c, const ws_lora_part *parts, size_t n_parts,
+                           int64_t m, int64_t n, ws_arena *tmp, ws_err *err)
+{
+    const int64_t R = rank_sum(parts, n_parts);
+    *c =
+        (struct core){ .m = m, .n = n, .R = R, .p = m < R ? m : R, .q = n < R ? n : R };
+    double *B = matrix(m, R), *A = matrix(R, n);
+    ws_status st = B == NULL || A == NULL ? no_memory(err) : WS_OK;
+    if (st == WS_OK)
+        stack(parts, n_parts, m, n, R, B, A);
+    if (st == WS_OK && m >= R) { // B = Qb Rb
+        c->Rb = matrix(R, R);
+        ws_mat Q = ws_mat_f64(B, m, R), T = ws_mat_f64(c->Rb, R, R);
+        st = c->Rb == NULL ? no_memory(err) : ws_qr(&Q, &T, tmp, err);
+        c->Qb = B;
+    } else if (st == WS_OK) {
+        c->Qb = matrix(m, m);
+        c->Rb = B;
+        if (c->Qb == NULL)
+            st = no_memory(err);
+        else
+            identity(c->Qb, m);
+    } else {
+        ws_free(B);
+    }
+    if (st == WS_OK && n >= R) { // A = La Qa
+        c->La = matrix(R, R);
+        ws_mat Q = ws_mat_f64(A, R, n), T = ws_mat_f64(c->La, R, R);
+        st = c->La == NULL ? no_memory(err) : ws_lq(&Q, &T, tmp, err);
+        c->Qa = A;
+    } else if (st == WS_OK) {
+        c->Qa = matrix(n, n);
+        c->La = A;
+        if (c->Qa == NULL)
+            st = no_memory(err);
+        else
+            identity(c->Qa, n);
+    } else {
+        ws_free(A);
+    }
+    return st;
+}
+
+/** out (rows, cols) float = X (rows, k) Y (k, cols), in double. */
+static ws_status product(const double *X, const double *Y, int64_t rows, int64_t k,
+                         int64_t cols, float *out, ws_err *err)
+{
+    double *P = matrix(rows, cols);
+    if (P == NULL)
+        return no_memory(err);
+    // const is lost, not the contents: ws_gemm() only reads them
+    const ws_mat x = ws_mat_f64((double *)(uintptr_t)X, rows, k);
+    const ws_mat y = ws_mat_f64((double *)(uintptr_t)Y, k, cols);
+    ws_mat z = ws_mat_f64(P, rows, cols);
+    const ws_status st = ws_gemm(false, false, 1.0, &x, &y, 0.0, &z, err);
+    for (int64_t i = 0; st == WS_OK && i < rows * cols; i++)
+        out[i] = (float)P[i];
+    ws_free(P);
+    return st;
+}
+
+/** U diag(s) Vt of a (p, q) matrix; the arena's. */
+struct svd {
+    double *U, *s, *Vt;
+    int64_t k;
+};
+
+static ws_status svd_make(struct svd *v, double *C, int64_t p, int64_t q, ws_arena *tmp,
+                          ws_err *err)
+{
+    v->k = p < q ? p : q;
+    v->U = ws_arena_calloc(tmp, (size_t)(p * v->k) + 1, sizeof *v->U);
+    v->s = ws_arena_calloc(tmp, (size_t)v->k + 1, sizeof *v->s);
+    v->Vt = ws_arena_calloc(tmp, (size_t)(v->k * q) + 1, sizeof *v->Vt);
+    if (v->U == NULL || v->s == NULL || v->Vt == NULL)
+        return no_memory(err);
+    ws_mat c = ws_mat_f64(C, p, q), U = ws_mat_f64(v->U, p, v->k);
+    ws_mat Vt = ws_mat_f64(v->Vt, v->k, q);
+    return ws_svd_thin(&c, &U, v->s, &Vt, tmp, err);
+}
+
+/** Norm and error of a cut after @p r of the singular values. */
+static void errors_set(ws_lora_sum *out, const double *s, int64_t k, int64_t r)
+{
+    double all = 0, rest = 0;
+    for (int64_t i = k - 1; i >= 0; i--) { // small ones first
+        all += s[i] * s[i];
+        if (i >= r)
+            rest += s[i] * s[i];
+    }
+    out->norm = sqrt(all);
+    out->error = sqrt(rest);
+}
+
+/** The factors of the first r triplets: B = Qb U sqrt(S), A = sqrt(S) Vt Qa. */
+static ws_status factors_make(ws_lora_sum *out, const struct core *c,
+                              const struct svd *v, int64_t rank, ws_err *err)
+{
+    int64_t r = 0;
+    while (r < v->k && r < rank && v->s[r] > 0)
+        r++;
+    r = r > 0 ? r : 1; // an update of zero has rank 1 here: PEFT has no rank 0
+    ws_status st = sum_new(out, c->m, c->n, r, err);
+    double *left = matrix(c->p, r), *right = matrix(r, c->q);
+    if (st == WS_OK && (left == NULL || right == NULL))
+        st = no_memory(err);
+    for (int64_t j = 0; st == WS_OK && j < r; j++) {
+        const double root = sqrt(v->s[j]);
+        for (int64_t i = 0; i < c->p; i++)
+            left[i * r + j] = v->U[i * v->k + j] * root;
+        for (int64_t i = 0; i < c->q; i++)
+            right[j * c->q + i] = v->Vt[j * c->q + i] * root;
+    }
+    if (st == WS_OK)
+        st = product(c->Qb, left, c->m, c->p, r, out->B, err);
+    if (st == WS_OK)
+        st = product(right, c->Qa, r, c->q, c->n, out->A, err);
+    if (st == WS_OK)
+        errors_set(out, v->s, v->k, r);
+    ws_free(left);
+    ws_free(right);
+    return st;
+}
+
+ws_status ws_lora_compress(ws_lora_sum *out, const ws_lora_part *parts, size_t n_parts,
+                           int64_t m, int64_t n, int64_t rank, ws_err *err)
+{
+    struct core c = { 0 };
+    struct svd v;
+    ws_arena tmp = { 0 };
+    double *C = NULL;
+    *out = (ws_lora_sum){ 0 };
+    ws_status st = core_make(&c, parts, n_parts, m, n, &tmp, err);
+    if (st == WS_OK) {
+        C = matrix(c.p, c.q);
+        st = C == NULL ? no_memory(err) : WS_OK;
+    }
+    if (st == WS_OK) { // C = Rb La
+        const ws_mat x = ws_mat_f64(c.Rb, c.p, c.R), y = ws_mat_f64(c.La, c.R, c.q);
+        ws_mat z = ws_mat_f64(C, c.p, c.q);
+        st = ws_gemm(false, false, 1.0, &x, &y, 0.0, &z, err);
+    }
+    if (st == WS_OK)
+        st = svd_make(&v, C, c.p, c.q, &tmp, err);
+    if (st == WS_OK)
+        st = factors_make(out, &c, &v, rank, err);
+    ws_free(C);
+    core_free(&c);
+    ws_arena_free(&tmp);
+    return st;
+}
+
+/* ---- aligned coordinates ---- */
+
+/** Left side of all updates, and each one's right side: D_k = Qb (Rb_k La_k) Qa_k. */
+struct aligned {
+    struct core c; // of all: its Qb and Rb are used
+    struct svd v;  // of [Rb_1 A_1 ... Rb_K A_K] (p, K n), factored
+    double *V;     // (K, k, n)
+};
+
+/** The V_k, from one LQ per update: [Rb_k L_k] (p, R) = U S Vt, V_k = Vt_k Qa_k. */
+static ws_status coordinates(struct aligned *a, const ws_lora_part *parts,
+                             size_t n_parts, ws_arena *tmp, ws_err *err)
+{
+    const int64_t n = a->c.n, p = a->c.p, R = a->c.R;
+    double *core = matrix(p, R), *Q = matrix(R, n), *L = matrix(R, R);
+    ws_status st = core == NULL || Q == NULL || L == NULL ? no_memory(err) : WS_OK;
+    int64_t at = 0;
+    for (size_t k = 0; k < n_parts && st == WS_OK; k++, at += parts[k - 1].r) {
+        const int64_t r = parts[k].r;
+        memcpy(Q + at * n, parts[k].A, (size_t)(r * n) * sizeof *Q);
+        ws_mat q = ws_mat_f64(Q + at * n, r, n), l = ws_mat_f64(L, r, r);
+        st = r > n ? ws_fail(err, WS_E_UNSUPPORTED,
+                             "rank %lld is larger than the module's %lld inputs",
+                             (long long)r, (long long)n)
+                   : ws_lq(&q, &l, tmp, err);
+        const ws_mat b = { WS_DT_F64, p, r, R, a->c.Rb + at };
+        ws_mat to = { WS_DT_F64, p, r, R, core + at };
+        if (st == WS_OK)
+            st = ws_gemm(false, false, 1.0, &b, &l, 0.0, &to, err);
+    }
+    if (st == WS_OK)
+        st = svd_make(&a->v, core, p, R, tmp, err);
+    const int64_t k_all = a->v.k;
+    if (st == WS_OK) {
+        a->V = matrix((int64_t)n_parts * k_all, n);
+        st = a->V == NULL ? no_memory(err) : WS_OK;
+    }
+    at = 0;
+    for (size_t k = 0; k < n_parts && st == WS_OK; k++, at += parts[k - 1].r) {
+        const int64_t r = parts[k].r;
+        const ws_mat vt = { WS_DT_F64, k_all, r, R, a->v.Vt + at };
+        const ws_mat q = ws_mat_f64(Q + at * n, r, n);
+        ws_mat to = ws_mat_f64(a->V + (int64_t)k * k_all * n, k_all, n);
+        st = ws_gemm(false, false, 1.0, &vt, &q, 0.0, &to, err);
+    }
+    ws_free(core);
+    ws_free(Q);
+    ws_free(L);
+    return st;
+}
+
+/** U S V with the merged V (k, n), cut to @p rank through one more core. */
+static ws_status aligned_sum(ws_lora_sum *out, const struct aligned *a, int64_t rank,
+                             ws_err *err)
+{
+    const int64_t k = a->v.k, m = a->c.m, n = a->c.n;
+    double *B = matrix(m, k), *left = matrix(a->c.p, k);
+    ws_status st = B == NULL || left == NULL ? no_memory(err) : WS_OK;
+    for (int64_t i = 0; st == WS_OK && i < a->c.p; i++)
+        for (int64_t j = 0; j < k; j++)
+            left[i * k + j] = a->v.U[i * k + j] * a->v.s[j];
+    if (st == WS_OK) {
+        const ws_mat x = ws_mat_f64(a->c.Qb, m, a->c.p),
+                     y = ws_mat_f64(left, a->c.p, k);
+        ws_mat z = ws_mat_f64(B, m, k);
+        st = ws_gemm(false, false, 1.0, &x, &y, 0.0, &z, err);
+    }
+    if (st == WS_OK) {
+        const ws_lora_part one = { k, 1.0, a->V, B };
+        st = ws_lora_compress(out, &one, 1, m, n, rank, err);
+    }
+    ws_free(B);
+    ws_free(left);
+    return st;
+}
+
+ws_status ws_lora_align(ws_lora_sum *out, const ws_lora_part *parts,
+                        const double *weights, size_t n_parts, int64_t m, int64_t n,
+                        int64_t rank, const ws_lora_merge *how, ws_err *err)
+{
+    struct aligned a = { .V = NULL };
+    ws_arena tmp = { 0 };
+    *out = (ws_lora_sum){ 0 };
+    ws_status st = core_make(&a.c, parts, n_parts, m, n, &tmp, err);
+    if (st == WS_OK)
+        st = coordinates(&a, parts, n_parts, &tmp, err);
+    if (st == WS_OK) {
+        const size_t each = (size_t)(a.v.k * n);
+        st = ws_lora_elect(a.V, each, weights, n_parts, how, err);
+    }
+    if (st == WS_OK)
+        st = aligned_sum(out, &a, rank, err);
+    ws_free(a.V);
+    core_free(&a.c);
+    ws_arena_free(&tmp);
+    return st;
+}
