@@ -246,7 +246,6 @@ static ws_status run_task(struct job *j, struct task *k, ws_extracted *d, ws_err
             d->rank = keep;
     }
     ws_free(D.data);
-    d->name = k->t->name;
     d->rows = k->m;
     d->cols = k->n;
     d->norm = info.norm;
@@ -398,7 +397,8 @@ static ws_status put_adapter(struct job *j, ws_err *err)
                                      .alpha = (double)d->rank,
                                      .a = k->Vt,
                                      .b = k->U };
-        if (f[n++].path == NULL)
+        d->name = ws_arena_strdup(&j->r->arena, k->t->name); // outlives the model
+        if (f[n++].path == NULL || d->name == NULL)
             return no_memory(err);
         j->r->layers[j->r->n_layers++] = *d;
     }

@@ -372,7 +372,7 @@ def main():
             jobs["kjv"] = lambda: kjv(run, data, (0, 1, 2) if args.long else ())
         else:
             TALLY["skip"] += 1
-            print("skip tune/kjv: no sample data beside the checkout")
+            print("skip tune/kjv: no ../shared/data beside the checkout")
         for name, job in jobs.items():
             if args.only in name:
                 job()

@@ -1,0 +1,198 @@
+/*
+ * cmd_learn.c - learn how task vectors combine
+ */
+#include <string.h>
+
+#include "report.h"
+#include "wsurg/atlas.h"
+
+struct learn_args {
+    const char *base;
+    ws_strs models, data, val, negate;
+    bool atlas, entropy, force;
+    const char *target, *tokenizer, *companions_from, *out;
+    int64_t batch, seq, steps, eval_every, val_tokens, seed;
+    double lr, weight_decay, clip, l1, control;
+    ws_word schedule;
+};
+
+static void learn_check(ws_run *run, void *args)
+{
+    const struct learn_args *a = args;
+    if (!a->atlas) {
+        ws_err *e = ws_run_error(run, WS_E_USAGE, "learn needs --atlas");
+        ws_err_hint(e, "the one way there is: a coefficient per block and task vector");
+    }
+    if (a->data.n == 0) {
+        ws_err *e = ws_run_error(run, WS_E_USAGE, "learn needs --data TASK=FILE");
+        ws_err_hint(e, "text or JSONL of each task; the coefficients lower their loss");
+    }
+    if (a->out != NULL && strcmp(a->out, "-") == 0)
+        ws_run_error(run, WS_E_USAGE, "coefficients go to a file: not '-'");
+}
+
+static void result_json(ws_run *run, const struct learn_args *a, const char *out,
+                        const ws_atlas_result *r)
+{
+    cJSON *to = ws_run_result(run), *list;
+    ws_j_str(to, "output", out);
+    ws_j_str(to, "base", a->base);
+    ws_j_u64(to, "blocks", r->n_blocks);
+    ws_j_u64(to, "coefficients", r->n_blocks * r->n_models);
+    ws_j_u64(to, "steps", (uint64_t)r->steps);
+    ws_j_u64(to, "best_step", (uint64_t)r->best_step);
+    ws_j_num(to, "seconds_per_step", r->seconds_per_step);
+    ws_j_u64(to, "memory", r->memory);
+    list = ws_j_arr(to, "tasks");
+    for (size_t i = 0; i < r->n_tasks; i++) {
+        cJSON *o = ws_j_obj(list, NULL);
+        ws_j_str(o, "name", r->tasks[i].name);
+        ws_j_bool(o, "forgotten", r->tasks[i].forgotten);
+        ws_j_num(o, "loss_before", r->tasks[i].before);
+        ws_j_num(o, "loss_after", r->tasks[i].after);
+    }
+    list = ws_j_arr(to, "task_vectors");
+    for (size_t k = 0; k < r->n_models; k++) {
+        double sum = 0.0, least = r->lambda[k * r->n_blocks], most = least;
+        for (size_t i = 0; i < r->n_blocks; i++) {
+            const double x = r->lambda[k * r->n_blocks + i];
+            sum += x;
+            least = x < least ? x : least;
+            most = x > most ? x : most;
+        }
+        cJSON *o = ws_j_obj(list, NULL);
+        ws_j_str(o, "label", r->labels[k]);
+        ws_j_num(o, "mean", sum / (double)r->n_blocks);
+        ws_j_num(o, "least", least);
+        ws_j_num(o, "most", most);
+    }
+}
+
+static void report(ws_run *run, const struct learn_args *a, const char *out,
+                   const ws_atlas_result *r)
+{
+    result_json(run, a, out, r);
+    ws_run_flush(run);
+    ws_run_row(run, 9, "learned", "%zu coefficients: %zu blocks of %zu task vectors",
+               r->n_blocks * r->n_models, r->n_blocks, r->n_models);
+    for (size_t i = 0; i < r->n_tasks; i++)
+        ws_run_row(run, 9, r->tasks[i].name, "loss %.4f -> %.4f%s", r->tasks[i].before,
+                   r->tasks[i].after, r->tasks[i].forgotten ? " (to forget)" : "");
+    ws_run_row(run, 9, "steps", "%lld, the best is %lld%s", (long long)r->steps,
+               (long long)r->best_step,
+               r->best_step == 0 ? ": nothing learned is better than the base" : "");
+    ws_run_row(run, 9, "wrote", "%s   merge: wsurg merge ... --coefficients %s", out,
+               out);
+}
+
+static ws_status learn_run(ws_run *run, void *args)
+{
+    const struct learn_args *a = args;
+    ws_atlas_req req = WS_ATLAS_REQ_INIT;
+    ws_atlas_result r;
+    ws_err err = WS_ERR_INIT;
+    req.base = a->base;
+    req.models = a->models.v;
+    req.n_models = a->models.n;
+    req.config = a->companions_from;
+    req.tokenizer = a->tokenizer;
+    req.data = a->data.v;
+    req.n_data = a->data.n;
+    req.val = a->val.v;
+    req.n_val = a->val.n;
+    req.negate = a->negate.v;
+    req.n_negate = a->negate.n;
+    req.control = a->control;
+    req.entropy = a->entropy;
+    req.target = a->target;
+    req.batch = a->batch;
+    req.seq = a->seq;
+    req.steps = a->steps;
+    req.schedule = a->schedule.index == 0 ? WS_SCHEDULE_CONSTANT : WS_SCHEDULE_COSINE;
+    req.lr = a->lr;
+    req.weight_decay = a->weight_decay;
+    req.clip = a->clip;
+    req.l1 = a->l1;
+    req.eval_every = a->eval_every;
+    req.val_tokens = a->val_tokens;
+    req.seed = (uint64_t)a->seed;
+    req.out = a->out != NULL ? a->out : "coefficients.json";
+    req.force = a->force;
+    run->target = req.out;
+    if (ws_atlas_learn(&r, &req, &run->ctx, &err) != WS_OK)
+        return ws_run_fail(run, &err);
+    report(run, a, req.out, &r);
+    ws_atlas_result_free(&r);
+    return WS_OK;
+}
+
+static const ws_arg learn_params[] = {
+    WS_ARG(struct learn_args, base, "BASE", "the model that was fine-tuned"),
+    WS_ARG_LIST(struct learn_args, models, "MODEL", 1, "fine-tunes of it"),
+    WS_ARG_END,
+};
+
+static const ws_opt learn_opts[] = {
+    WS_FLAG(struct learn_args, atlas, "atlas", 0,
+            "a coefficient for each block (tensor) and task vector (aTLAS)"),
+    WS_TEXT(struct learn_args, data, "data", 0, "TASK=FILE",
+            "text or JSONL of a task to learn from; repeatable"),
+    WS_TEXT(struct learn_args, val, "val", 0, "TASK=FILE",
+            "to choose the best step by; default: the --data itself"),
+    WS_TEXT(struct learn_args, negate, "negate", 0, "TASK",
+            "a task to forget: its loss is to rise; repeatable"),
+    WS_OPT(struct learn_args, control, "control", 0, "X", 1.05, 1.0, 1e6,
+           "with --negate: stop when another task's loss has risen by this factor"),
+    WS_FLAG(struct learn_args, entropy, "entropy", 0,
+            "unlabelled text: lower the entropy of the predictions instead"),
+    WS_TEXT(struct learn_args, target, "target", 0, "PATTERN",
+            "blocks that get coefficients; default: all that differ"),
+    WS_OPT(struct learn_args, batch, "batch", 0, "N", 8.0, 1.0, 65536.0,
+           "rows of each task in a step"),
+    WS_OPT(struct learn_args, seq, "seq", 0, "N", 0.0, 0.0, 1048576.0,
+           "most tokens in a row; 0: at most 1024"),
+    WS_OPT(struct learn_args, steps, "steps", 0, "N", 200.0, 1.0, 1e9, "steps in all"),
+    WS_OPT(struct learn_args, lr, "lr", 0, "X", 1e-2, 0.0, 1e3, "learning rate"),
+    WS_WORD(struct learn_args, schedule, "schedule", "constant|cosine", 0.0,
+            "rate over the steps"),
+    WS_OPT(struct learn_args, weight_decay, "weight-decay", 0, "X", 0.1, 0.0, 1e3,
+           "of the coefficients"),
+    WS_OPT(struct learn_args, clip, "clip", 0, "X", 1.0, 0.0, 1e6,
+           "largest norm of the gradient; 0: no limit"),
+    WS_OPT(struct learn_args, l1, "l1", 0, "X", 0.0, 0.0, 1e6,
+           "penalty on the mean over blocks of the coefficients' L1 norm"),
+    WS_OPT(struct learn_args, eval_every, "eval-every", 0, "N", 0.0, 0.0, 1e9,
+           "steps between scores; 0: a tenth of all"),
+    WS_OPT(struct learn_args, val_tokens, "val-tokens", 0, "N", 8192.0, 0.0, 1e12,
+           "tokens (JSONL: lines) of each file that are scored; 0: all"),
+    WS_OPT(struct learn_args, seed, "seed", 0, "N", 0.0, 0.0, 9007199254740991.0,
+           "of the order of the rows"),
+    WS_TEXT(struct learn_args, tokenizer, "tokenizer", 0, "PATH",
+            "folder or file of the tokenizer; default: the base's"),
+    WS_TEXT(struct learn_args, companions_from, "companions-from", 0, "DIR",
+            "config and tokenizer of a base that is a plain file"),
+    WS_TEXT(struct learn_args, out, "out", 'o', "FILE",
+            "the coefficients; default coefficients.json"),
+    WS_FLAG(struct learn_args, force, "force", 0, "replace what is there"),
+    WS_OPT_END,
+};
+
+static const ws_example learn_examples[] = {
+    { "wsurg learn --atlas lm sums --data sums=text.txt --steps 4 --seq 32",
+      "how much of a fine-tune each tensor wants" },
+    WS_EXAMPLE_END,
+};
+
+const ws_cmd ws_cmd_learn = {
+    .name = "learn",
+    .group = "Learning",
+    .summary = "learn how task vectors combine, by gradient (aTLAS)",
+    .args = learn_params,
+    .opts = learn_opts,
+    .examples = learn_examples,
+    .notes = "Coefficients start at 0, the base itself; the best of those scored are "
+             "written. The same request gives the same bytes at any number of threads.",
+    .args_size = sizeof(struct learn_args),
+    .check = learn_check,
+    .run = learn_run,
+};

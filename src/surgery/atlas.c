@@ -1,0 +1,311 @@
+/*
+ * atlas.c - learning coefficients: steps, scores, and the best of them
+ *
+ * A step: weights from coefficients; each task's rows forward and backward with 1 / N
+ * of that task; the gradient of the coefficients from that of the weights; AdamW.
+ * Gradients of the tasks add up in the weights, so that task vectors are read twice per
+ * step.
+ *
+ * @source arXiv:2407.02880, sections 3 and 4; entropy: its appendix E
+ */
+#include "surgery/atlas_run.h"
+
+#include <math.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/os.h"
+#include "train/schedule.h"
+
+static ws_step_batch rows_of(const ws_batch *b)
+{
+    return (ws_step_batch){ .rows = b->n,
+                            .tokens = b->tokens,
+                            .targets = b->targets,
+                            .start = b->start,
+                            .docs = b->n_docs };
+}
+
+/* ---- entropy ---- */
+
+/** Entropy of softmax(z), whose gradient is -p (log p + H). */
+static double entropy_row(void *arg, int64_t row, ws_real *z, int64_t V, int thread)
+{
+    double top = (double)z[0], sum = 0.0, h = 0.0;
+    (void)arg;
+    (void)row;
+    (void)thread;
+    for (int64_t i = 1; i < V; i++)
+        top = fmax(top, (double)z[i]);
+    for (int64_t i = 0; i < V; i++)
+        sum += exp((double)z[i] - top);
+    const double log_sum = log(sum);
+    for (int64_t i = 0; i < V; i++) {
+        const double logp = (double)z[i] - top - log_sum;
+        h -= exp(logp) * logp;
+    }
+    for (int64_t i = 0; i < V; i++) {
+        const double logp = (double)z[i] - top - log_sum;
+        z[i] = (ws_real)(-exp(logp) * (logp + h));
+    }
+    return h;
+}
+
+/* ---- scores ---- */
+
+static ws_status run_rows(ws_atlas *a, const ws_step_batch *rows, double scale,
+                          bool learn, ws_step_result *out, ws_err *err)
+{
+    const ws_row_loss entropy = { entropy_row, NULL };
+    if (a->req->entropy)
+        return ws_step_run_loss(a->step, rows, learn ? scale : 0.0, &entropy, out, err);
+    return learn ? ws_step_run(a->step, rows, scale, NULL, out, err)
+                 : ws_step_score(a->step, rows, NULL, out, err);
+}
+
+/** Loss per token of a task at the coefficients as they are composed. */
+static ws_status score(ws_atlas *a, ws_atlas_set *s, ws_err *err)
+{
+    const int64_t rows = ws_data_info_of(s->val)->rows, size = a->req->batch;
+    double sum = 0.0, count = 0.0;
+    ws_status st = WS_OK;
+    for (int64_t at = 0; st == WS_OK && at < rows; at += size) {
+        ws_step_result r = { 0 };
+        const int64_t n = rows - at < size ? rows - at : size;
+        st = ws_data_batch(s->val, (uint64_t)at, n, &a->batch, err);
+        if (st != WS_OK)
+            return st;
+        const ws_step_batch x = rows_of(&a->batch);
+        st = run_rows(a, &x, 0.0, false, &r, err);
+        sum += r.loss;
+        count += r.weight;
+    }
+    s->now = sum / count;
+    if (st == WS_OK && !isfinite(s->now))
+        st = ws_fail(err, WS_E_NOT_FINITE, "the loss of task '%s' is not finite",
+                     s->name);
+    return st;
+}
+
+/** Sum over the tasks; *held: no task that is to be kept has become too bad. */
+static ws_status score_all(ws_atlas *a, double *sum, bool *held, ws_err *err)
+{
+    bool forgetting = false;
+    ws_status st = WS_OK;
+    ws_atlas_compose(a);
+    *sum = 0.0;
+    *held = true;
+    for (size_t i = 0; i < a->n_sets; i++)
+        forgetting = forgetting || a->sets[i].sign < 0.0;
+    for (size_t i = 0; st == WS_OK && i < a->n_sets; i++) {
+        ws_atlas_set *s = &a->sets[i];
+        st = score(a, s, err);
+        *sum += s->sign * s->now;
+        if (forgetting && s->sign > 0.0 && s->before > 0.0)
+            *held = *held && s->now <= s->before * a->req->control;
+    }
+    return st;
+}
+
+/* ---- steps ---- */
+
+static ws_status not_finite(const ws_atlas *a, int64_t step, ws_err *err)
+{
+    ws_fail(err, WS_E_NOT_FINITE,
+            "step %lld: the gradient of the coefficients is not "
+            "finite",
+            (long long)step);
+    ws_err_hint(err, "a smaller --lr");
+    return ws_err_at(err, a->req->base, NULL, -1), WS_E_NOT_FINITE;
+}
+
+/** +- l1 on every coefficient. */
+static void add_penalty(ws_atlas *a)
+{
+    const float l1 = (float)(a->req->l1 / (double)a->n_blocks);
+    for (size_t i = 0; l1 > 0.0f && i < a->n_lambda; i++)
+        a->dlambda[i] += a->lambda[i] > 0.0f ? l1 : a->lambda[i] < 0.0f ? -l1 : 0.0f;
+}
+
+static ws_status step_run(ws_atlas *a, int64_t step, ws_atlas_step *out, ws_err *err)
+{
+    const ws_atlas_req *r = a->req;
+    const ws_schedule plan = { .kind = r->schedule, .lr = r->lr, .steps = r->steps };
+    int64_t bad = -1;
+    double loss = 0.0;
+    ws_status st = WS_OK;
+    ws_atlas_compose(a);
+    for (size_t i = 0; i < a->n_blocks; i++)
+        memset(a->blocks[i].grad, 0, a->blocks[i].n * sizeof(ws_real));
+    for (size_t i = 0; st == WS_OK && i < a->n_sets; i++) {
+        const ws_atlas_set *s = &a->sets[i];
+        ws_step_result part = { 0 };
+        st = ws_data_batch(s->data, (uint64_t)((step - 1) * r->batch), r->batch,
+                           &a->batch, err);
+        if (st != WS_OK || a->batch.scored == 0)
+            continue;
+        const ws_step_batch x = rows_of(&a->batch);
+        const double scale = s->sign / (double)a->batch.scored;
+        st = run_rows(a, &x, scale, true, &part, err);
+        loss += part.loss * scale;
+    }
+    if (st != WS_OK)
+        return st;
+    ws_atlas_project(a);
+    add_penalty(a);
+    const double norm = ws_optim_norm(a->optim, &bad);
+    if (!isfinite(loss) || !isfinite(norm))
+        return not_finite(a, step, err);
+    const double lr = r->lr * ws_schedule_factor(&plan, step - 1);
+    ws_optim_step(a->optim, step, lr, ws_optim_clip(norm, r->clip));
+    *out = (ws_atlas_step){
+        .step = step, .steps = r->steps, .loss = loss, .norm = norm, .lr = lr
+    };
+    return WS_OK;
+}
+
+static void tell(const ws_atlas *a, const ws_atlas_step *s, double began)
+{
+    if (a->req->step != NULL)
+        a->req->step(a->req->arg, s);
+    if (a->ctx->progress == NULL || s->val)
+        return;
+    const double seconds = ws_os_now() - began;
+    const ws_progress p = { .event = "learn",
+                            .unit = "steps",
+                            .done = (uint64_t)s->step,
+                            .total = (uint64_t)s->steps,
+                            .seconds = seconds,
+                            .eta = seconds / (double)s->step *
+                                   (double)(s->steps - s->step) };
+    a->ctx->progress(a->ctx->payload, &p);
+}
+
+/** Keep the coefficients when they are the best so far; false: enough. */
+static ws_status choose(ws_atlas *a, int64_t step, double *lowest, int64_t *best_step,
+                        bool *go_on, double began, ws_err *err)
+{
+    ws_atlas_step s = { .step = step, .steps = a->req->steps, .val = true };
+    const ws_status st = score_all(a, &s.loss, go_on, err);
+    if (st != WS_OK)
+        return st;
+    if (*go_on && s.loss < *lowest) {
+        *lowest = s.loss;
+        *best_step = step;
+        memcpy(a->best, a->lambda, a->n_lambda * sizeof *a->best);
+    }
+    tell(a, &s, began);
+    return WS_OK;
+}
+
+static ws_status learn(ws_atlas *a, ws_atlas_result *out, ws_err *err)
+{
+    const ws_atlas_req *r = a->req;
+    const int64_t every = r->eval_every > 0 ? r->eval_every : (r->steps + 9) / 10;
+    const double began = ws_os_now();
+    double lowest = INFINITY, busy = 0.0;
+    bool go_on = true;
+    ws_status st = choose(a, 0, &lowest, &out->best_step, &go_on, began, err);
+    for (size_t i = 0; i < a->n_sets; i++)
+        a->sets[i].before = a->sets[i].now;
+    for (int64_t step = 1; st == WS_OK && go_on && step <= r->steps; step++) {
+        ws_atlas_step s = { 0 };
+        const double at = ws_os_now();
+        if (a->ctx->stop != NULL && atomic_load(a->ctx->stop) != 0)
+            return ws_fail(err, WS_E_INTERRUPTED, "stopped after step %lld of %lld",
+                           (long long)step - 1, (long long)r->steps);
+        st = step_run(a, step, &s, err);
+        busy += ws_os_now() - at;
+        if (st != WS_OK)
+            return st;
+        out->steps = step;
+        tell(a, &s, began);
+        if (step % every == 0 || step == r->steps)
+            st = choose(a, step, &lowest, &out->best_step, &go_on, began, err);
+    }
+    out->seconds_per_step = out->steps > 0 ? busy / (double)out->steps : 0.0;
+    memcpy(a->lambda, a->best, a->n_lambda * sizeof *a->best);
+    return st == WS_OK ? score_all(a, &lowest, &go_on, err) : st;
+}
+
+/* ---- the result ---- */
+
+static ws_status result_fill(const ws_atlas *a, ws_atlas_result *out, ws_err *err)
+{
+    const size_t models = a->req->n_models;
+    ws_arena *m = &out->arena;
+    const char **labels = ws_arena_calloc(m, models, sizeof *labels);
+    const char **blocks = ws_arena_calloc(m, a->n_blocks, sizeof *blocks);
+    double *lambda = ws_arena_calloc(m, a->n_lambda, sizeof *lambda);
+    ws_atlas_task *tasks = ws_arena_calloc(m, a->n_sets, sizeof *tasks);
+    bool full = labels != NULL && blocks != NULL && lambda != NULL && tasks != NULL;
+    for (size_t k = 0; full && k < models; k++)
+        full = (labels[k] = ws_arena_strdup(m, a->labels[k])) != NULL;
+    for (size_t i = 0; full && i < a->n_blocks; i++) {
+        full = (blocks[i] = ws_arena_strdup(m, a->blocks[i].name)) != NULL;
+        for (size_t k = 0; k < models; k++)
+            lambda[k * a->n_blocks + i] = (double)a->lambda[i * models + k];
+    }
+    for (size_t i = 0; full && i < a->n_sets; i++) {
+        const ws_atlas_set *s = &a->sets[i];
+        tasks[i] = (ws_atlas_task){ ws_arena_strdup(m, s->name), s->sign < 0.0,
+                                    s->before, s->now };
+        full = tasks[i].name != NULL;
+    }
+    if (!full)
+        return ws_fail(err, WS_E_MEMORY, "no memory for the coefficients");
+    out->n_models = models;
+    out->n_blocks = a->n_blocks;
+    out->n_tasks = a->n_sets;
+    out->labels = labels;
+    out->blocks = blocks;
+    out->lambda = lambda;
+    out->tasks = tasks;
+    out->memory = a->bytes + ws_step_memory_of(a->step)->total;
+    return WS_OK;
+}
+
+static ws_status check(const ws_atlas_req *r, ws_err *err)
+{
+    if (!r->force && access(r->out, F_OK) == 0) {
+        ws_fail(err, WS_E_EXISTS, "output is there already");
+        ws_err_hint(err, "--force replaces it");
+        return ws_err_at(err, r->out, NULL, -1), WS_E_EXISTS;
+    }
+    if (r->n_models == 0)
+        return ws_fail(err, WS_E_USAGE, "no model beside the base");
+    if (r->n_data == 0)
+        return ws_fail(err, WS_E_USAGE, "no --data to learn from");
+    if (r->batch < 1 || r->steps < 1 || !(r->lr > 0.0))
+        return ws_fail(err, WS_E_USAGE, "--batch, --steps and --lr must be above 0");
+    if (!(r->control >= 1.0))
+        return ws_fail(err, WS_E_USAGE, "--control is a factor of at least 1");
+    return WS_OK;
+}
+
+ws_status ws_atlas_learn(ws_atlas_result *out, const ws_atlas_req *req,
+                         const ws_ctx *ctx, ws_err *err)
+{
+    static const ws_ctx plain = WS_CTX_INIT;
+    ws_atlas a = { .req = req, .ctx = ctx != NULL ? ctx : &plain };
+    *out = (ws_atlas_result){ 0 };
+    ws_status st = check(req, err);
+    if (st == WS_OK)
+        st = ws_atlas_open(&a, err);
+    if (st == WS_OK)
+        st = learn(&a, out, err);
+    if (st == WS_OK)
+        st = result_fill(&a, out, err);
+    if (st == WS_OK)
+        st = ws_atlas_write(&a, out, err);
+    ws_atlas_close(&a);
+    if (st != WS_OK)
+        ws_atlas_result_free(out);
+    return st;
+}
+
+void ws_atlas_result_free(ws_atlas_result *r)
+{
+    ws_arena_free(&r->arena);
+    *r = (ws_atlas_result){ 0 };
+}

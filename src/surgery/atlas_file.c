@@ -1,0 +1,91 @@
+/*
+ * atlas_file.c - coefficients as a file of JSON, whole or not at all
+ *
+ *   {"schema": "wsurg-coefficients/1", "base": {"name", "digest"},
+ *    "task_vectors": [{"name", "digest"}], "blocks": [names of tensors],
+ *    "lambda": [[of each block] of each task vector]}
+ *
+ * Numbers are those of float32, with the nine digits that give them back.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/os.h"
+#include "surgery/atlas_run.h"
+#include "wsurg/text.h"
+
+static void put_string(ws_buf *b, const char *s)
+{
+    ws_buf_json_string(b, s, strlen(s));
+}
+
+static void put_named(ws_buf *b, const char *name, const char *digest)
+{
+    ws_buf_puts(b, "{\"name\": ");
+    put_string(b, name);
+    ws_buf_printf(b, ", \"digest\": \"%s\"}", digest);
+}
+
+static void put_all(ws_buf *b, const ws_atlas *a, const ws_atlas_result *r)
+{
+    ws_buf_puts(b, "{\n\"schema\": \"wsurg-coefficients/1\",\n\"base\": ");
+    put_named(b, ws_model_info_of(a->model)->label, a->digests[0]);
+    ws_buf_puts(b, ",\n\"task_vectors\": [\n");
+    for (size_t k = 0; k < r->n_models; k++) {
+        put_named(b, r->labels[k], a->digests[k + 1]);
+        ws_buf_puts(b, k + 1 < r->n_models ? ",\n" : "\n],\n\"blocks\": [\n");
+    }
+    for (size_t i = 0; i < r->n_blocks; i++) {
+        put_string(b, r->blocks[i]);
+        ws_buf_puts(b, i + 1 < r->n_blocks ? ",\n" : "\n],\n\"lambda\": [\n");
+    }
+    for (size_t k = 0; k < r->n_models; k++)
+        for (size_t i = 0; i < r->n_blocks; i++)
+            ws_buf_printf(b, "%s%.9g%s", i == 0 ? "[" : ", ",
+                          r->lambda[k * r->n_blocks + i],
+                          i + 1 < r->n_blocks   ? ""
+                          : k + 1 < r->n_models ? "],\n"
+                                                : "]\n]\n}\n");
+}
+
+/** Write and sync @p path anew. */
+static ws_status put_file(const char *path, const ws_buf *b, ws_err *err)
+{
+    const int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (fd < 0)
+        return ws_fail_sys(err, WS_E_IO, errno, "cannot create");
+    ws_status st = ws_os_pwrite(fd, path, b->p, b->n, 0, err);
+    if (st == WS_OK && fsync(fd) != 0)
+        st = ws_fail_sys(err, WS_E_IO, errno, "cannot write to the disk");
+    if (close(fd) != 0 && st == WS_OK)
+        st = ws_fail_sys(err, WS_E_IO, errno, "cannot close");
+    return st;
+}
+
+ws_status ws_atlas_write(const ws_atlas *a, const ws_atlas_result *r, ws_err *err)
+{
+    ws_buf text = { 0 }, part = { 0 };
+    const char *out = a->req->out, *slash = strrchr(out, '/');
+    const int folder = slash == NULL ? 0 : (int)(slash + 1 - out);
+    ws_buf_printf(&part, "%.*s.%s.wsurg-part", folder, out, out + folder);
+    put_all(&text, a, r);
+    ws_status st = text.failed || part.failed
+                       ? ws_fail(err, WS_E_MEMORY, "no memory for the coefficients")
+                       : put_file(part.p, &text, err);
+    if (st == WS_OK && !a->req->force)
+        st = ws_os_rename_new(part.p, out, err);
+    else if (st == WS_OK && rename(part.p, out) != 0)
+        st = ws_fail_sys(err, WS_E_IO, errno, "cannot rename");
+    if (st != WS_OK) {
+        ws_err_at(err, out, NULL, -1);
+        if (part.p != NULL)
+            unlink(part.p);
+    }
+    ws_buf_free(&text);
+    ws_buf_free(&part);
+    return st;
+}

@@ -1,0 +1,388 @@
+/*
+ * atlas_open.c - from a request to task vectors in memory, tasks, and a step
+ *
+ * A task vector is the difference to the base, taken in float32 and kept in BF16 where
+ * the base has two bytes a number, in F32 elsewhere. Blocks that no model changes have
+ * no coefficient and no copy.
+ */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/os.h"
+#include "model/model_internal.h"
+#include "surgery/atlas_run.h"
+#include "wsurg/digest.h"
+#include "wsurg/pattern.h"
+#include "wsurg/source.h"
+
+enum { PIECE = 65536, MOST_POSITIONS = 1024 };
+
+static ws_status no_memory(ws_err *err)
+{
+    return ws_fail(err, WS_E_MEMORY, "no memory for task vectors");
+}
+
+/* ---- models ---- */
+
+static ws_status digest(const ws_ckpt *c, const ws_ctx *ctx, char out[48], ws_err *err)
+{
+    ws_xxh128 d;
+    char hex[33];
+    const ws_status st = ws_ckpt_digest(c, ctx, &d, err);
+    if (st != WS_OK)
+        return st;
+    ws_xxh128_hex(d, hex);
+    snprintf(out, 48, "xxh3-128:%s", hex);
+    return WS_OK;
+}
+
+/** Labels are stems of names; of equal ones the later are numbered. */
+static ws_status label(ws_atlas *a, size_t k, ws_err *err)
+{
+    const char *stem = ws_ckpt_label(a->models[k]);
+    const size_t size = strlen(stem) + 24;
+    char *s = ws_arena_alloc(&a->arena, size);
+    size_t same = 1;
+    if (s == NULL)
+        return no_memory(err);
+    for (size_t i = 0; i < k; i++)
+        same += strcmp(ws_ckpt_label(a->models[i]), stem) == 0;
+    if (same > 1)
+        snprintf(s, size, "%s-%zu", stem, same);
+    else
+        snprintf(s, size, "%s", stem);
+    a->labels[k] = s;
+    return WS_OK;
+}
+
+static ws_status models_open(ws_atlas *a, ws_err *err)
+{
+    const ws_atlas_req *r = a->req;
+    a->roomy = *a->ctx;
+    if (a->roomy.max_memory == 0)
+        a->roomy.max_memory = ws_os_memory_total() / 2;
+    a->models = ws_arena_calloc(&a->arena, r->n_models, sizeof *a->models);
+    a->labels = ws_arena_calloc(&a->arena, r->n_models, sizeof *a->labels);
+    a->digests = ws_arena_calloc(&a->arena, r->n_models + 1, sizeof *a->digests);
+    if (a->models == NULL || a->labels == NULL || a->digests == NULL)
+        return no_memory(err);
+    ws_status st = ws_model_open(&a->model, r->base, r->config, &a->roomy, err);
+    if (st == WS_OK)
+        st = digest(a->model->ckpt, a->ctx, a->digests[0], err);
+    for (size_t k = 0; st == WS_OK && k < r->n_models; k++) {
+        st = ws_source_open(&a->models[k], r->models[k], WS_FOLD_F32, a->ctx, err);
+        if (st == WS_OK)
+            st = digest(a->models[k], a->ctx, a->digests[k + 1], err);
+        if (st == WS_OK)
+            st = label(a, k, err);
+    }
+    return st;
+}
+
+/* ---- task vectors ---- */
+
+/** The model's tensor for a part, of the same shape. */
+static ws_status find(const ws_atlas *a, size_t k, const ws_model_part *p,
+                      const ws_tensor **out, ws_err *err)
+{
+    *out = ws_ckpt_find(a->models[k], p->name);
+    if (*out == NULL)
+        ws_fail(err, WS_E_MISSING, "tensor of the base is not there");
+    else if ((*out)->n_elements != (uint64_t)p->n)
+        ws_fail(err, WS_E_SHAPE, "tensor has %llu numbers, the base's %lld",
+                (unsigned long long)(*out)->n_elements, (long long)p->n);
+    else if (!ws_dtype_info((*out)->dtype)->arithmetic)
+        ws_fail(err, WS_E_DTYPE, "no arithmetic for dtype %s",
+                ws_dtype_info((*out)->dtype)->name);
+    else
+        return WS_OK;
+    return ws_err_at(err, a->req->models[k], p->name, -1);
+}
+
+/** One task vector of a block; freed again when it is all zero. */
+static ws_status read_tau(ws_atlas *a, ws_atlas_block *b, size_t k, const ws_tensor *t,
+                          ws_err *err)
+{
+    const size_t size = ws_dtype_info(b->tau_dtype)->bits / 8;
+    const size_t in = ws_dtype_info(t->dtype)->bits / 8;
+    const size_t base = ws_dtype_info(b->base_dtype)->bits / 8;
+    float *x = ws_alloc(2 * PIECE * sizeof *x), *y = x + PIECE;
+    unsigned char *raw = ws_alloc(PIECE * in), *tau = ws_calloc(b->n, size);
+    bool changed = false;
+    ws_status st = x == NULL || raw == NULL || tau == NULL ? no_memory(err) : WS_OK;
+    for (size_t at = 0; st == WS_OK && at < b->n; at += PIECE) {
+        const size_t n = b->n - at < PIECE ? b->n - at : PIECE;
+        st = ws_ckpt_read(a->models[k], t, at * in, n * in, raw, err);
+        if (st != WS_OK)
+            break;
+        ws_to_f32(t->dtype, raw, x, n);
+        ws_to_f32(b->base_dtype, (const char *)b->base + at * base, y, n);
+        for (size_t i = 0; i < n; i++) {
+            x[i] -= y[i];
+            changed = changed || x[i] != 0.0f;
+        }
+        ws_from_f32(b->tau_dtype, x, tau + at * size, n, NULL);
+    }
+    ws_free(x);
+    ws_free(raw);
+    if (st != WS_OK || !changed) {
+        ws_free(tau);
+        return st;
+    }
+    b->tau[k] = tau;
+    a->bytes += b->n * size;
+    return WS_OK;
+}
+
+static void block_free(ws_atlas *a, ws_atlas_block *b)
+{
+    for (size_t k = 0; b->tau != NULL && k < a->req->n_models; k++)
+        ws_free(b->tau[k]);
+    ws_free(b->base);
+    ws_free(b->grad);
+    *b = (ws_atlas_block){ 0 };
+}
+
+/** Part @p i as a block, if a model changes it. */
+static ws_status block_make(ws_atlas *a, size_t i, ws_err *err)
+{
+    const ws_model_part *p = ws_model_part_at(a->model, i);
+    const size_t size = ws_dtype_info(p->dtype)->bits / 8;
+    ws_atlas_block b = { .part = i,
+                         .name = ws_arena_strdup(&a->arena, p->name),
+                         .n = (size_t)p->n,
+                         .base_dtype = p->dtype,
+                         .tau_dtype = size == 2 ? WS_DT_BF16 : WS_DT_F32 };
+    b.tau = ws_arena_calloc(&a->arena, a->req->n_models, sizeof *b.tau);
+    b.base = ws_alloc(b.n * size);
+    ws_status st =
+        b.tau == NULL || b.base == NULL || b.name == NULL ? no_memory(err) : WS_OK;
+    bool changed = false;
+    if (st == WS_OK)
+        memcpy(b.base, p->data, b.n * size);
+    for (size_t k = 0; st == WS_OK && k < a->req->n_models; k++) {
+        const ws_tensor *t = NULL;
+        st = find(a, k, p, &t, err);
+        if (st == WS_OK)
+            st = read_tau(a, &b, k, t, err);
+        changed = changed || b.tau[k] != NULL;
+    }
+    if (st != WS_OK || !changed) {
+        block_free(a, &b);
+        return st;
+    }
+    b.first = a->n_blocks * a->req->n_models;
+    a->bytes += b.n * (size + sizeof(float));
+    a->blocks[a->n_blocks++] = b;
+    return a->bytes <= ws_ctx_memory(&a->roomy)
+               ? WS_OK
+               : ws_fail(err, WS_E_MEMORY,
+                         "task vectors and gradients need more than the limit of %llu "
+                         "MiB",
+                         (unsigned long long)(ws_ctx_memory(&a->roomy) >> 20));
+}
+
+static ws_status blocks_make(ws_atlas *a, ws_err *err)
+{
+    const size_t n = ws_model_part_count(a->model);
+    ws_pattern_set *target = NULL;
+    bool hit = true, any = false;
+    ws_status st = WS_OK;
+    a->blocks = ws_arena_calloc(&a->arena, n, sizeof *a->blocks);
+    a->want = ws_arena_calloc(&a->arena, n, sizeof *a->want);
+    if (a->blocks == NULL || a->want == NULL)
+        return no_memory(err);
+    if (a->req->target != NULL)
+        st = ws_pattern_new(&target, a->req->target, err);
+    for (size_t i = 0; st == WS_OK && i < n; i++) {
+        const char *name = ws_model_part_at(a->model, i)->name;
+        if (target != NULL)
+            st = ws_pattern_match(target, name, &hit, err);
+        any = any || hit;
+        if (st == WS_OK && hit)
+            st = block_make(a, i, err);
+    }
+    ws_pattern_free(target);
+    if (st == WS_OK && !any)
+        return ws_fail(err, WS_E_USAGE, "--target '%s' hits no tensor", a->req->target);
+    if (st == WS_OK && a->n_blocks == 0)
+        return ws_fail(err, WS_E_USAGE, "no model differs from the base there");
+    return st;
+}
+
+/** Float32 weights of the model to write into, and gradients of them. */
+static ws_status masters_make(ws_atlas *a, ws_err *err)
+{
+    ws_status st = WS_OK;
+    for (size_t i = 0; st == WS_OK && i < a->n_blocks; i++) {
+        ws_atlas_block *b = &a->blocks[i];
+        st = ws_model_master(a->model, b->part, &b->w, err);
+        b->grad = ws_calloc(b->n, sizeof *b->grad);
+        if (st == WS_OK && b->grad == NULL)
+            st = no_memory(err);
+        a->want[b->part].grad = b->grad;
+    }
+    for (size_t k = 0; k < a->req->n_models; k++) {
+        ws_ckpt_free(a->models[k]);
+        a->models[k] = NULL;
+    }
+    return st;
+}
+
+/* ---- tasks ---- */
+
+static int64_t length_of(const ws_atlas *a)
+{
+    const int64_t most = ws_model_info_of(a->model)->max_positions;
+    const int64_t usual = most > 0 && most < MOST_POSITIONS ? most : MOST_POSITIONS;
+    return a->req->seq > 0 ? a->req->seq : usual;
+}
+
+static ws_status data_open(ws_atlas *a, ws_data **out, const ws_data_source *s,
+                           bool score, ws_err *err)
+{
+    ws_data_opts o = WS_DATA_OPTS_INIT;
+    o.length = length_of(a);
+    o.pack = true;
+    o.model = ws_model_info_of(a->model)->folder;
+    o.seed = a->req->seed;
+    o.vocab = ws_model_info_of(a->model)->vocab;
+    o.in_order = score;
+    o.limit = score ? a->req->val_tokens : 0;
+    return ws_data_open(out, s, 1, a->tokenizer, &o, &a->roomy, err);
+}
+
+static ws_atlas_set *set_find(ws_atlas *a, const char *name)
+{
+    for (size_t i = 0; i < a->n_sets; i++)
+        if (strcmp(a->sets[i].name, name) == 0)
+            return &a->sets[i];
+    return NULL;
+}
+
+/** The task of --val or --negate, which --data must have named. */
+static ws_status task_of(ws_atlas *a, const char *option, const char *name,
+                         ws_atlas_set **out, ws_err *err)
+{
+    *out = set_find(a, name);
+    if (*out != NULL)
+        return WS_OK;
+    ws_fail(err, WS_E_USAGE, "%s names task '%s', which has no --data", option, name);
+    ws_err_hint(err, "add --data %s=FILE", name);
+    return WS_E_USAGE;
+}
+
+static ws_status sets_open(ws_atlas *a, ws_err *err)
+{
+    const ws_atlas_req *r = a->req;
+    ws_data_source s;
+    ws_status st = WS_OK;
+    a->sets = ws_arena_calloc(&a->arena, r->n_data, sizeof *a->sets);
+    if (a->sets == NULL)
+        return no_memory(err);
+    for (size_t i = 0; st == WS_OK && i < r->n_data; i++) {
+        st = ws_data_source_parse(&s, r->data[i], &a->arena, err);
+        if (st == WS_OK && set_find(a, s.name) != NULL)
+            st = ws_fail(err, WS_E_USAGE, "task '%s' has two --data", s.name);
+        if (st != WS_OK)
+            return st;
+        ws_atlas_set *set = &a->sets[a->n_sets++];
+        *set = (ws_atlas_set){ .name = s.name, .sign = 1.0 };
+        st = data_open(a, &set->data, &s, false, err);
+        if (st == WS_OK && r->n_val == 0)
+            st = data_open(a, &set->val, &s, true, err);
+    }
+    for (size_t i = 0; st == WS_OK && i < r->n_val; i++) {
+        ws_atlas_set *set = NULL;
+        st = ws_data_source_parse(&s, r->val[i], &a->arena, err);
+        if (st == WS_OK)
+            st = task_of(a, "--val", s.name, &set, err);
+        if (st == WS_OK)
+            st = data_open(a, &set->val, &s, true, err);
+    }
+    for (size_t i = 0; st == WS_OK && i < r->n_negate; i++) {
+        ws_atlas_set *set = NULL;
+        st = task_of(a, "--negate", r->negate[i], &set, err);
+        if (st == WS_OK)
+            set->sign = -1.0;
+    }
+    for (size_t i = 0; st == WS_OK && i < a->n_sets; i++)
+        if (a->sets[i].val == NULL)
+            st = ws_fail(err, WS_E_USAGE, "task '%s' has no --val and others have",
+                         a->sets[i].name);
+    return st;
+}
+
+/* ---- the step ---- */
+
+static ws_status step_make(ws_atlas *a, ws_err *err)
+{
+    const ws_step_opts o = { .rows = a->req->batch * length_of(a),
+                             .positions = length_of(a),
+                             .beside = a->bytes };
+    ws_status st = ws_step_new(&a->step, a->model, a->want, &o, NULL, &a->roomy, err);
+    if (st != WS_OK)
+        return st;
+    a->pool = ws_step_pool(a->step);
+    a->n_lambda = a->n_blocks * a->req->n_models;
+    a->lambda = ws_arena_calloc(&a->arena, 5 * a->n_lambda, sizeof *a->lambda);
+    a->parts = ws_arena_calloc(&a->arena, ws_atlas_chunks(a) * a->req->n_models,
+                               sizeof *a->parts);
+    if (a->lambda == NULL || a->parts == NULL)
+        return no_memory(err);
+    a->dlambda = a->lambda + a->n_lambda;
+    a->moments = a->dlambda + a->n_lambda;
+    a->best = a->moments + 2 * a->n_lambda;
+    a->slot = (ws_slot_f32){ .name = "lambda",
+                             .n = a->n_lambda,
+                             .p = a->lambda,
+                             .g = a->dlambda,
+                             .m = a->moments,
+                             .v = a->moments + a->n_lambda,
+                             .decay = a->req->weight_decay };
+    const ws_optim_opts optim = { .kind = WS_OPTIM_ADAMW,
+                                  .beta1 = 0.9,
+                                  .beta2 = 0.999,
+                                  .eps = 1e-8,
+                                  .weight_decay = a->req->weight_decay,
+                                  .clip = a->req->clip };
+    return ws_optim_new(&a->optim, &optim, &a->slot, 1, a->pool, err);
+}
+
+ws_status ws_atlas_open(ws_atlas *a, ws_err *err)
+{
+    ws_status st = models_open(a, err);
+    const char *from = a->req->tokenizer;
+    if (st == WS_OK)
+        st = ws_tokenizer_open(&a->tokenizer,
+                               from != NULL ? from : ws_model_info_of(a->model)->folder,
+                               err);
+    if (st == WS_E_MISSING && from == NULL)
+        st = WS_OK; // files of tokens need none; others say so
+    if (st == WS_OK)
+        st = sets_open(a, err);
+    if (st == WS_OK)
+        st = blocks_make(a, err);
+    if (st == WS_OK)
+        st = masters_make(a, err);
+    return st == WS_OK ? step_make(a, err) : st;
+}
+
+void ws_atlas_close(ws_atlas *a)
+{
+    ws_optim_free(a->optim);
+    ws_step_free(a->step);
+    for (size_t i = 0; i < a->n_blocks; i++)
+        block_free(a, &a->blocks[i]);
+    for (size_t i = 0; i < a->n_sets; i++) {
+        ws_data_free(a->sets[i].data);
+        ws_data_free(a->sets[i].val);
+    }
+    for (size_t k = 0; a->models != NULL && k < a->req->n_models; k++)
+        ws_ckpt_free(a->models[k]);
+    ws_batch_free(&a->batch);
+    ws_tokenizer_free(a->tokenizer);
+    ws_model_free(a->model);
+    ws_arena_free(&a->arena);
+}
