@@ -235,9 +235,10 @@ ws_status ws_npy_load(ws_ckpt *c, uint32_t file, const char *name, uint64_t offs
     ws_status st = read_front(c, file, offset, bytes, &begin, &n, err);
     if (st == WS_OK)
         st = ws_ckpt_file_read(c, file, offset + begin, n, text, err);
-    struct literal l = { text, text + n, offset + begin, text, err };
-    if (st == WS_OK)
+    if (st == WS_OK) {
+        struct literal l = { text, text + n, offset + begin, text, err };
         st = read_literal(&l, &h);
+    }
     ws_tensor t = { .name = name, .dtype = h.dtype, .rank = h.rank, .shape = h.shape };
     if (st == WS_OK)
         st = ws_tensor_measure(&t, err);
