@@ -28,6 +28,7 @@ lib:libxxhash     libxxhash-dev
 lib:libpcre2-8    libpcre2-dev
 lib:libutf8proc   libutf8proc-dev
 lib:libcrypto     libssl-dev
+lib:yaml-0.1      libyaml-dev
 lib:cmocka        libcmocka-dev
 '
 

@@ -12,6 +12,7 @@
 
 #include "wsurg/ckpt.h"
 #include "wsurg/method.h"
+#include "wsurg/recipe.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -61,6 +62,8 @@ typedef struct ws_merge_req {
     const char *coefficients; /**< file of learned coefficients; NULL: off */
     ws_on_missing on_missing;
     uint64_t seed;
+    const ws_recipe_doc *recipe; /**< says base, models, method and parameters, and,
+                                    where it does, lines, seed and dtype; NULL: off */
     ws_write_opts write;
 } ws_merge_req;
 
@@ -76,12 +79,16 @@ typedef enum ws_origin {
     WS_FROM_COEFFICIENTS
 } ws_origin;
 
-/** The value of one parameter: one, or one per model. */
+/** The value of one parameter: one, or one per model. In a recipe it may differ from
+ * tensor to tensor. */
 typedef struct ws_value {
     const ws_param *param;
     size_t n;                /**< 1, or the number of models */
     const double *v;         /**< (n) */
     const ws_origin *origin; /**< (n) */
+    const double *hi;        /**< (n) of a recipe's plan: the largest of all tensors,
+                                where .v is the smallest; NULL: as .v */
+    const uint32_t *line;    /**< (n) in the recipe, 0: not there; NULL: no recipe */
 } ws_value;
 
 typedef enum ws_action {
@@ -101,8 +108,11 @@ typedef struct ws_plan_tensor {
     ws_job job; /**< resolved for the models that have the tensor */
     const uint32_t *
         model_of; /**< (job.n_models) index of each job input among the plan's models */
+    const ws_value
+        *values;  /**< (plan->n_values) of this tensor; NULL: those of the plan */
     int layer;    /**< block number, -1 outside the blocks */
-    bool f64; /**< kernels compute in double: some input is F64 */
+    double depth; /**< t in a recipe: place in its slice, 0..1; 0 outside the blocks */
+    bool f64;     /**< kernels compute in double: some input is F64 */
 } ws_plan_tensor;
 
 /** One output file. */
@@ -136,6 +146,7 @@ typedef struct ws_plan {
     size_t n_inputs;
     bool has_base, base_implied;
     size_t n_models;        /**< inputs beside the base */
+    const char *recipe;     /**< the recipe's name; NULL without one */
     const ws_value *values; /**< of the method's parameters, in its order */
     size_t n_values;
     ws_plan_tensor *tensors; /**< in file order */

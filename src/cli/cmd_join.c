@@ -18,7 +18,7 @@ static ws_status join_run(ws_run *run, void *args)
 }
 
 static const ws_arg join_params[] = {
-    WS_ARG_LIST(struct merge_args, models, "[BASE] MODEL", 1, "as given to the parts"),
+    WS_ARG_LIST(struct merge_args, models, "[BASE] MODEL", 0, "as given to the parts"),
     WS_ARG_END,
 };
 

@@ -18,8 +18,9 @@ static ws_status merge_run(ws_run *run, void *args)
 }
 
 static const ws_arg merge_params[] = {
-    WS_ARG_LIST(struct merge_args, models, "[BASE] MODEL", 1,
-                "files or directories; task vectors count as models"),
+    WS_ARG_LIST(
+        struct merge_args, models, "[BASE] MODEL", 0,
+        "files or directories, or RECIPE.yml [OUT]; task vectors count as models"),
     WS_ARG_END,
 };
 
@@ -39,6 +40,7 @@ static const ws_example merge_examples[] = {
     { "wsurg merge b.st c.st --base a.st --method task_arithmetic --lines auto,auto "
       "-o lined.st",
       "add two updates, scaled by depth" },
+    { "wsurg merge recipe.yml merged/", "what a recipe of mergekit's describes" },
     WS_EXAMPLE_END,
 };
 

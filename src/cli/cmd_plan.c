@@ -64,7 +64,7 @@ static ws_status plan_run(ws_run *run, void *args)
 }
 
 static const ws_arg plan_params[] = {
-    WS_ARG_LIST(struct plan_args, merge.models, "[BASE] MODEL", 1,
+    WS_ARG_LIST(struct plan_args, merge.models, "[BASE] MODEL", 0,
                 "as for wsurg merge"),
     WS_ARG_END,
 };

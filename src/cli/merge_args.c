@@ -9,6 +9,10 @@
 #include "report.h"
 
 const ws_opt ws_opts_merge[] = {
+    WS_TEXT(struct merge_args, recipe, "recipe", 'r', "FILE",
+            "take models, method and parameters from a YAML recipe"),
+    WS_FLAG(struct merge_args, lenient, "lenient", 0,
+            "what has no effect in a recipe is a warning, no mistake"),
     WS_TEXT(struct merge_args, base, "base", 0, "M",
             "the base; default: the first MODEL, if one is needed"),
     { .name = "method",
@@ -91,6 +95,8 @@ void ws_merge_plan(ws_run *run, struct merge_args *a)
     a->req.write.part = part.part;
     a->req.write.parts = part.parts;
     sets_fill(run, a);
+    if (a->read)
+        a->req.recipe = ws_recipe_at(a->read, 0);
     a->req.base = a->base;
     a->req.models = a->models.v;
     a->req.n_models = a->models.n;
@@ -149,6 +155,66 @@ static void method_missing(ws_run *run, const struct merge_args *a)
     }
 }
 
+/* ---- recipes ---- */
+
+/** Options that say what the recipe says. */
+static void recipe_alone(ws_run *run, const struct merge_args *a)
+{
+    const struct {
+        bool given;
+        const char *name;
+    } others[] = { { a->base != NULL, "base" },
+                   { a->method != NULL, "method" },
+                   { a->sets.n > 0, "set" },
+                   { a->weights != NULL, "weights" } };
+
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (others[i].given) {
+            ws_err *e =
+                ws_run_error(run, WS_E_USAGE, "option '--%s' does not go with a recipe",
+                             others[i].name);
+            ws_err_hint(e, "write it into '%s'", a->recipe);
+        }
+}
+
+/** RECIPE.yml [OUT] among the arguments: the rest of them is no model. */
+static void recipe_words(ws_run *run, struct merge_args *a)
+{
+    const bool named = a->recipe != NULL;
+    const size_t first = named ? 0 : 1;
+
+    if (!named)
+        a->recipe = a->models.v[0];
+    if (a->models.n > first + 1 || (a->models.n > first && (named || a->model.w.out))) {
+        ws_err *e = ws_run_error(
+            run, WS_E_USAGE, "a recipe names the models: there is no place for '%s'",
+            a->models.v[a->models.n - 1]);
+        ws_err_hint(e, "wsurg %s RECIPE.yml [OUT]", run->command);
+    } else if (a->models.n > first) {
+        a->model.w.out = a->models.v[first];
+    }
+    a->models.n = 0;
+}
+
+/** Read the recipe, if one is named; false when there is none. */
+static bool recipe_take(ws_run *run, struct merge_args *a)
+{
+    if (!a->recipe && (!a->models.n || !ws_recipe_is_path(a->models.v[0]) ||
+                       ws_path_is_dir(a->models.v[0])))
+        return false;
+    recipe_words(run, a);
+    recipe_alone(run, a);
+    ws_recipe_load(&a->read, a->recipe, a->lenient, &run->errors, &run->warnings);
+    if (a->read && ws_recipe_count(a->read) > 1) {
+        ws_err *e = ws_run_error(run, WS_E_UNSUPPORTED,
+                                 "a recipe of several documents is not supported");
+        ws_err_at(e, a->recipe, NULL, -1);
+    } else if (a->read) {
+        ws_merge_plan(run, a);
+    }
+    return true;
+}
+
 void ws_merge_check(ws_run *run, void *args)
 {
     struct merge_args *a = args;
@@ -164,8 +230,17 @@ void ws_merge_check(ws_run *run, void *args)
                              a->sets.v[i]);
                 break;
             }
-    if (!a->models.n)
-        return; // the parser has said so
+    if (recipe_take(run, a))
+        return;
+    if (a->lenient)
+        ws_run_error(run, WS_E_USAGE, "option '--lenient' goes with a recipe");
+    if (!a->models.n) {
+        if (!run->errors.n)
+            ws_run_error(run, WS_E_USAGE,
+                         "'%s' needs [BASE] MODEL, or a recipe: files or directories",
+                         run->command);
+        return;
+    }
     if (a->method)
         ws_merge_plan(run, a);
     else
@@ -177,5 +252,6 @@ void ws_merge_done(void *args)
     struct merge_args *a = args;
 
     ws_plan_free(a->plan);
+    ws_recipe_free(a->read);
     ws_stdin_close(&a->from_stdin);
 }

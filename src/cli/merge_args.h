@@ -11,7 +11,8 @@
 /** What to merge. */
 struct merge_args {
     ws_strs models;
-    const char *base, *method;
+    const char *base, *method, *recipe;
+    bool lenient;
     ws_strs sets;
     const char *weights, *lines, *coefficients, *part;
     ws_word on_missing;
@@ -21,7 +22,8 @@ struct merge_args {
     /* made of the above */
     ws_stdin from_stdin;
     ws_merge_req req;
-    ws_plan *plan; /**< NULL when something is wrong */
+    ws_recipe *read; /**< the recipe; NULL without one */
+    ws_plan *plan;   /**< NULL when something is wrong */
 };
 
 /** Rows for struct merge_args: all but --part, and --part alone. */
@@ -43,6 +45,9 @@ void ws_merge_report(ws_run *run, const struct merge_args *a, const ws_result *r
 
 /** method, base and parameters into an object, as `plan` and `merge` begin. */
 void ws_merge_head_json(cJSON *to, const struct merge_args *a, bool with_models);
+
+/** K: {value, origin, line} into @p to: each one, or a list of one per model. */
+void ws_merge_parameter_json(cJSON *to, const ws_value *v);
 
 /** "scope tensor · density 0.15 · …   (all defaults)" */
 void ws_merge_params_text(const ws_plan *plan, ws_buf *b);

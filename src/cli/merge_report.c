@@ -18,26 +18,53 @@ static const char *const origins[] = { [WS_FROM_DEFAULT] = "default",
 static bool uniform(const ws_value *v)
 {
     for (size_t i = 1; i < v->n; i++)
-        if (v->v[i] != v->v[0] || v->origin[i] != v->origin[0])
+        if (v->v[i] != v->v[0] || v->origin[i] != v->origin[0] ||
+            (v->line && v->line[i] != v->line[0]) || (v->hi && v->hi[i] != v->hi[0]))
             return false;
     return v->n > 0;
 }
 
-/** {value, origin}: one of each, or lists of one per model when these differ. */
-static void parameter_json(cJSON *to, const ws_value *v)
+/** A value, or the least and the largest where tensors differ. */
+static void value_json(cJSON *to, const char *key, const ws_value *v, size_t i)
+{
+    if (!v->hi || v->hi[i] == v->v[i]) {
+        ws_gen_value_json(to, key, v->param, v->v[i]);
+        return;
+    }
+    cJSON *o = ws_j_obj(to, key);
+    ws_gen_value_json(o, "min", v->param, v->v[i]);
+    ws_gen_value_json(o, "max", v->param, v->hi[i]);
+}
+
+static void line_json(cJSON *to, const char *key, const ws_value *v, size_t i)
+{
+    if (v->line && v->line[i])
+        ws_j_u64(to, key, v->line[i]);
+    else
+        ws_j_null(to, key);
+}
+
+/** {value, origin, line}: one of each, or lists of one per model when these differ. */
+void ws_merge_parameter_json(cJSON *to, const ws_value *v)
 {
     cJSON *o = ws_j_obj(to, v->param->name);
 
     if (uniform(v)) {
-        ws_gen_value_json(o, "value", v->param, v->v[0]);
+        value_json(o, "value", v, 0);
         ws_j_str(o, "origin", origins[v->origin[0]]);
+        line_json(o, "line", v, 0);
         return;
     }
     cJSON *values = ws_j_arr(o, "value"), *from = ws_j_arr(o, "origin");
     for (size_t i = 0; i < v->n; i++) {
-        ws_gen_value_json(values, NULL, v->param, v->v[i]);
+        value_json(values, NULL, v, i);
         ws_j_str(from, NULL, origins[v->origin[i]]);
     }
+    cJSON *lines = v->line ? ws_j_arr(o, "line") : NULL;
+    if (!lines)
+        ws_j_null(o, "line");
+    for (size_t i = 0; lines && i < v->n; i++)
+        line_json(lines, NULL, v, i);
 }
 
 /** The dtype that most elements of a model have. */
@@ -84,7 +111,7 @@ void ws_merge_head_json(cJSON *to, const struct merge_args *a, bool with_models)
     }
     cJSON *parameters = ws_j_obj(to, "parameters");
     for (size_t i = 0; i < plan->n_values; i++)
-        parameter_json(parameters, &plan->values[i]);
+        ws_merge_parameter_json(parameters, &plan->values[i]);
 }
 
 /** Place in the report: choices, then numbers, the weight last. Switches that are off
@@ -113,6 +140,10 @@ static void value_text(ws_buf *b, const ws_value *v)
     for (size_t k = 0; k < n; k++) {
         ws_gen_param_value(v->param, v->v[k], text);
         ws_buf_printf(b, "%s%s", k ? "," : "", text);
+        if (!v->hi || v->hi[k] == v->v[k])
+            continue;
+        ws_gen_param_value(v->param, v->hi[k], text);
+        ws_buf_printf(b, "…%s", text);
     }
 }
 

@@ -43,6 +43,14 @@ void ws_plan_tensors_json(cJSON *list, const struct merge_args *a)
         else
             ws_j_null(o, "layer");
         ws_j_num(o, "scale", plan->has_lines ? t->job.scale : 1.0);
+        ws_j_num(o, "t", plan->recipe ? t->depth : NAN);
+        if (!t->values) {
+            ws_j_null(o, "parameters");
+            continue;
+        }
+        o = ws_j_obj(o, "parameters");
+        for (size_t k = 0; k < plan->n_values; k++)
+            ws_merge_parameter_json(o, &t->values[k]);
     }
 }
 
@@ -54,6 +62,39 @@ static void shape_text(const ws_tensor *t, char *out, size_t size)
     for (int d = 0; d < t->rank && n < size; d++)
         n += (size_t)snprintf(out + n, size - n, "%s%llu", d ? "," : "",
                               (unsigned long long)t->shape[d]);
+}
+
+static void parameters_print(ws_run *run, const ws_plan *plan, const ws_value *values)
+{
+    static const char *const from[] = { "default", "command line", "recipe",
+                                        "coefficients" };
+    char text[32];
+
+    for (size_t i = 0; i < plan->n_values; i++) {
+        const ws_value *v = &values[i];
+        ws_run_print(run, "  %-10s", v->param->name);
+        for (size_t k = 0; k < v->n; k++) {
+            const bool same = v->n > 1 && k == 0;
+            bool all = same;
+            for (size_t j = 1; all && j < v->n; j++)
+                all = v->v[j] == v->v[0] && v->origin[j] == v->origin[0] &&
+                      (!v->hi || v->hi[j] == v->hi[0]) &&
+                      (!v->line || v->line[j] == v->line[0]);
+            ws_gen_param_value(v->param, v->v[k], text);
+            ws_run_print(run, "%s%s", k ? ", " : " ", text);
+            if (v->hi && v->hi[k] != v->v[k]) {
+                ws_gen_param_value(v->param, v->hi[k], text);
+                ws_run_print(run, "…%s", text);
+            }
+            if (v->line && v->line[k])
+                ws_run_print(run, " (%s:%u)", plan->recipe, v->line[k]);
+            else
+                ws_run_print(run, " (%s)", from[v->origin[k]]);
+            if (all)
+                break;
+        }
+        ws_run_print(run, "\n");
+    }
 }
 
 static void tensor_print(ws_run *run, const struct merge_args *a,
@@ -81,7 +122,13 @@ static void tensor_print(ws_run *run, const struct merge_args *a,
     }
     if (t->layer >= 0)
         ws_run_print(run, " · block %d", t->layer);
+    if (t->values && t->layer >= 0) {
+        ws_show_num(t->depth, number);
+        ws_run_print(run, " (t %s)", number);
+    }
     ws_run_print(run, "\n");
+    if (t->values)
+        parameters_print(run, plan, t->values);
 }
 
 /* ---- the whole ---- */
@@ -135,29 +182,6 @@ static void plan_json(ws_run *run, const struct merge_args *a, const char *key)
 }
 
 /** Where each parameter's value comes from, one line each. */
-static void parameters_print(ws_run *run, const ws_plan *plan)
-{
-    static const char *const from[] = { "default", "command line", "recipe",
-                                        "coefficients" };
-    char text[32];
-
-    for (size_t i = 0; i < plan->n_values; i++) {
-        const ws_value *v = &plan->values[i];
-        ws_run_print(run, "  %-10s", v->param->name);
-        for (size_t k = 0; k < v->n; k++) {
-            const bool same = v->n > 1 && k == 0;
-            bool all = same;
-            for (size_t j = 1; all && j < v->n; j++)
-                all = v->v[j] == v->v[0] && v->origin[j] == v->origin[0];
-            ws_gen_param_value(v->param, v->v[k], text);
-            ws_run_print(run, "%s%s (%s)", k ? ", " : " ", text, from[v->origin[k]]);
-            if (all)
-                break;
-        }
-        ws_run_print(run, "\n");
-    }
-}
-
 static void inputs_print(ws_run *run, const struct merge_args *a)
 {
     const ws_plan *plan = a->plan;
@@ -213,7 +237,7 @@ void ws_plan_report(ws_run *run, const struct merge_args *a, const char *key)
 
     plan_json(run, a, key);
     ws_run_print(run, "method      %s\n", plan->method->name);
-    parameters_print(run, plan);
+    parameters_print(run, plan, plan->values);
     if (plan->has_lines)
         lines_print(run, plan);
     inputs_print(run, a);

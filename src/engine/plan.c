@@ -87,7 +87,9 @@ ws_status ws_plan_build(ws_plan **out, const ws_merge_req *req,
     priv->hash_inputs = req->write.provenance;
     plan->req = &priv->req;
     plan->lines_alpha = plan->lines_beta = NAN;
-    plan->method = find_method(req, errors);
+    if (req->recipe != NULL)
+        ws_plan_recipe_begin(plan);
+    plan->method = find_method(&priv->req, errors);
     // each step needs the ones before; those that do not are run to gather more
     // mistakes
     if (given != NULL)

@@ -237,7 +237,8 @@ void ws_plan_open_inputs(ws_plan *plan)
         put_on_base(plan);
     make_labels(plan);
     check_count(plan);
-    if (req->base != NULL && !plan->has_base && priv->errors->n == errors_before)
+    if (req->base != NULL && !plan->has_base && req->recipe == NULL &&
+        priv->errors->n == errors_before)
         ws_diag_report(priv->ctx == NULL ? NULL : priv->ctx->warnings, WS_OK, "note",
                        "method '%s' has no base: '%s' is its first model",
                        plan->method->name, req->base);

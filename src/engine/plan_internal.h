@@ -9,6 +9,7 @@
 #include "wsurg/alloc.h"
 #include "wsurg/digest.h"
 #include "wsurg/merge.h"
+#include "wsurg/text.h"
 
 /** A digest's place in a header or in the index, to be filled in when it is known. */
 typedef struct ws_patch {
@@ -81,6 +82,7 @@ struct ws_plan_priv {
     size_t first_tensor,
         end_tensor; /**< what executors of this run see, for the price */
     ws_exec_config exec;
+    struct ws_recipe_plan *recipe_plan; /**< recipe_plan.c; NULL without a recipe */
 };
 
 /** Elements that are compared and copied as one: tiles are multiples of it. */
@@ -112,21 +114,32 @@ void ws_plan_given_free(const ws_plan_given *given);
 void ws_plan_params(ws_plan *plan);
 
 /**
- * An options struct of the plan's method for the models in @p model_of (n); NULL when
- * memory is out.
+ * An options struct of the plan's method with @p values for the models in @p model_of
+ * (n); NULL when memory is out.
  */
-const void *ws_plan_opts(ws_plan *plan, const uint32_t *model_of, size_t n);
+const void *ws_plan_opts(ws_plan *plan, const ws_value *values,
+                         const uint32_t *model_of, size_t n);
 
 /** The value of parameter @p name for a model (or the only one); @p fallback if absent.
  */
 double ws_plan_value(const ws_plan *plan, const char *name, size_t model,
                      double fallback);
 
+/** recipe_plan.c: the request that the recipe stands for; the parameters; those of the
+ * tensor @p name, shared with the one before where they are the same; the settings as
+ * JSON. */
+void ws_plan_recipe_begin(ws_plan *plan);
+void ws_plan_recipe_params(ws_plan *plan);
+const ws_value *ws_plan_recipe_values(ws_plan *plan, const char *name, double *t);
+void ws_plan_recipe_json(const ws_plan *plan, ws_buf *b);
+
 /** plan_tensors.c: match the inputs' tensors into plan->tensors. */
 void ws_plan_match(ws_plan *plan);
 
 /** plan_layers.c: the values of --lines, block numbers, the scale of every tensor. */
 void ws_plan_lines_parse(ws_plan *plan);
+/** Number of the block that @p name lies in, or -1; @p prefix: bytes before it. */
+int ws_layer_of(const char *name, size_t *prefix);
 void ws_plan_layers(ws_plan *plan);
 void ws_plan_lines_apply(ws_plan *plan);
 

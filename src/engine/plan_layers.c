@@ -25,8 +25,7 @@ static bool is_list(const char *s, size_t n)
     return false;
 }
 
-/** Number of the block that @p name lies in, or -1. */
-static int layer_of(const char *name)
+int ws_layer_of(const char *name, size_t *prefix)
 {
     for (const char *p = name;;) {
         const size_t n = strcspn(p, ".");
@@ -35,8 +34,10 @@ static int layer_of(const char *name)
         const char *number = p + n + 1;
         const size_t digits = strspn(number, "0123456789");
         if (is_list(p, n) && digits > 0 && digits < 7 &&
-            (number[digits] == '.' || number[digits] == '\0'))
+            (number[digits] == '.' || number[digits] == '\0')) {
+            *prefix = (size_t)(number - name);
             return (int)strtol(number, NULL, 10);
+        }
         p = number;
     }
 }
@@ -108,7 +109,8 @@ void ws_plan_layers(ws_plan *plan)
 {
     for (size_t i = 0; i < plan->n_tensors; i++) {
         ws_plan_tensor *pt = &plan->tensors[i];
-        pt->layer = layer_of(pt->t.name);
+        size_t prefix;
+        pt->layer = ws_layer_of(pt->t.name, &prefix);
         if (pt->layer >= plan->n_layers)
             plan->n_layers = pt->layer + 1;
     }

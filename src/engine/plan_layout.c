@@ -153,7 +153,10 @@ static const char *make_recipe(ws_plan *plan)
         add_label(&b, plan->inputs[ws_plan_input_of(plan, m)].label);
     }
     ws_buf_puts(&b, "],\"parameters\":");
-    add_parameters(plan, &b);
+    if (plan->priv->recipe_plan != NULL)
+        ws_plan_recipe_json(plan, &b);
+    else
+        add_parameters(plan, &b);
     if (plan->method->random)
         ws_buf_printf(&b, ",\"seed\":%llu", (unsigned long long)r->seed);
     if (r->lines != NULL) {

@@ -200,6 +200,10 @@ static void apply_set(ws_plan *plan, struct slot *slots, const char *set)
 
 void ws_plan_params(ws_plan *plan)
 {
+    if (plan->priv->recipe_plan != NULL) {
+        ws_plan_recipe_params(plan);
+        return;
+    }
     const ws_param *params = plan->method->params;
     size_t n = 0;
     while (params[n].name != NULL)
@@ -215,7 +219,9 @@ void ws_plan_params(ws_plan *plan)
             return;
         for (size_t k = 0; k < s->n; k++)
             s->v[k] = params[i].cli;
-        values[i] = (ws_value){ &params[i], s->n, s->v, s->origin };
+        values[i] = (ws_value){
+            .param = &params[i], .n = s->n, .v = s->v, .origin = s->origin
+        };
     }
     if (slots == NULL || values == NULL)
         return;
@@ -225,11 +231,12 @@ void ws_plan_params(ws_plan *plan)
     plan->n_values = n;
 }
 
-const void *ws_plan_opts(ws_plan *plan, const uint32_t *model_of, size_t n)
+const void *ws_plan_opts(ws_plan *plan, const ws_value *values,
+                         const uint32_t *model_of, size_t n)
 {
     unsigned char *opts = ws_plan_alloc(plan, 1, plan->method->opts_size + 1);
     for (size_t i = 0; opts != NULL && i < plan->n_values; i++) {
-        const ws_value *val = &plan->values[i];
+        const ws_value *val = &values[i];
         const ws_param *p = val->param;
         void *field = opts + p->offset;
         if (p->per_model) {

@@ -215,10 +215,14 @@ static void make_job(ws_plan *plan, ws_plan_tensor *pt, const struct column *col
     }
     pt->in = in;
     pt->model_of = model_of;
-    // all tensors of all models share one options struct
-    const ws_plan_tensor *last = plan->n_tensors > 0 ? &plan->tensors[0] : NULL;
+    if (plan->priv->recipe_plan != NULL)
+        pt->values = ws_plan_recipe_values(plan, pt->t.name, &pt->depth);
+    const ws_value *values = pt->values != NULL ? pt->values : plan->values;
+    // tensors of all models and of the same values share one options struct
+    const size_t before = pt->values != NULL ? plan->n_tensors - 1 : 0;
+    const ws_plan_tensor *last = plan->n_tensors > 0 ? &plan->tensors[before] : NULL;
     const bool share = last != NULL && last->job.n_models == n && n == plan->n_models &&
-                       last->job.opts != NULL;
+                       last->job.opts != NULL && last->values == pt->values;
     pt->job = (ws_job){
         .method = pt->f64 ? ws_method_f64(plan->method) : plan->method,
         .name = pt->t.name,
@@ -230,7 +234,7 @@ static void make_job(ws_plan *plan, ws_plan_tensor *pt, const struct column *col
         .n_slices = ws_slice_count(pt->t.rank, pt->t.shape),
         .n_models = n,
         .has_base = plan->has_base,
-        .opts = share ? last->job.opts : ws_plan_opts(plan, model_of, n),
+        .opts = share ? last->job.opts : ws_plan_opts(plan, values, model_of, n),
         .scale = 1.0,
         .rng = rng,
     };

@@ -14,7 +14,7 @@ declare -A RANK=([base]=0 [dtype]=1 [ckpt]=2 [linalg]=2 [hf]=3 [engine]=4 [model
 # Which folder implements a public header. A new header needs its row.
 declare -A HOME_OF=([export]=base [err]=base [alloc]=base [text]=base [ctx]=base
     [random]=base [xxh]=base [dtype]=dtype [ckpt]=ckpt [digest]=ckpt [manifest]=ckpt [spool]=ckpt [method]=engine
-    [merge]=engine [compare]=engine [gates]=engine [pattern]=hf [linalg]=linalg [wsurg]=engine
+    [merge]=engine [recipe]=engine [compare]=engine [gates]=engine [pattern]=hf [linalg]=linalg [wsurg]=engine
     [adapter]=hf [source]=hf [lora]=surgery
     [calibrate]=surgery [decompose]=surgery [extract]=surgery
     [atlas]=surgery [taskvec]=surgery [model]=model [eval]=model [generate]=model

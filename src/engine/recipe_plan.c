@@ -1,0 +1,283 @@
+/*
+ * recipe_plan.c - a recipe's part in a plan: the request that it stands for, and the
+ * parameters of every tensor
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "engine/plan_internal.h"
+#include "engine/recipe.h"
+
+/** Layers of one list of blocks: names that begin with .prefix and a number. */
+struct ws_recipe_list {
+    const char *prefix;
+    size_t n; /* bytes of it */
+    uint32_t layers;
+};
+
+struct ws_recipe_plan {
+    const ws_recipe_doc *doc;
+    struct ws_recipe_list *lists;
+    size_t n_lists, cap_lists;
+    const ws_recipe_source **sources; /* (n_slices * n_inputs), NULL: not listed */
+    bool *reported;        /* (parameters) a value that is missing has been reported */
+    ws_value *draft, *all; /* (parameters) being resolved; the summary of all tensors */
+    const ws_value *last;  /* of the tensor before */
+};
+
+void ws_plan_recipe_begin(ws_plan *plan)
+{
+    struct ws_plan_priv *priv = plan->priv;
+    ws_merge_req *req = &priv->req;
+    const ws_recipe_doc *doc = req->recipe;
+    struct ws_recipe_plan *rp = ws_plan_alloc(plan, 1, sizeof *rp);
+    const char **models = ws_plan_alloc(plan, doc->n_refs + 1, sizeof *models);
+    if (rp == NULL || models == NULL)
+        return;
+    rp->doc = doc;
+    priv->recipe_plan = rp;
+    plan->recipe = doc->file;
+    req->method = doc->method->name;
+    req->base = doc->has_base ? doc->refs[doc->base].path : NULL;
+    req->models = models;
+    req->n_models = 0;
+    for (size_t i = 0; i < doc->n_refs; i++)
+        if (!doc->has_base || i != doc->base)
+            models[req->n_models++] = doc->refs[i].path;
+    if (doc->has_dtype && req->write.dtype_keep) {
+        req->write.dtype_keep = false;
+        req->write.dtype = doc->dtype;
+    }
+    if (req->lines == NULL)
+        req->lines = doc->lines;
+    if (doc->has_seed)
+        req->seed = doc->seed;
+    if (doc->sliced)
+        ws_place_report(priv->errors, WS_E_UNSUPPORTED, NULL, doc->file,
+                        doc->slices[0].at, "slices are not supported");
+}
+
+/* ---- layers ---- */
+
+static struct ws_recipe_list *find_list(const struct ws_recipe_plan *rp,
+                                        const char *name, size_t prefix)
+{
+    for (size_t i = 0; i < rp->n_lists; i++)
+        if (rp->lists[i].n == prefix && memcmp(rp->lists[i].prefix, name, prefix) == 0)
+            return &rp->lists[i];
+    return NULL;
+}
+
+static void count_layer(ws_plan *plan, struct ws_recipe_plan *rp, const char *name)
+{
+    size_t prefix;
+    const int layer = ws_layer_of(name, &prefix);
+    if (layer < 0)
+        return;
+    struct ws_recipe_list *list = find_list(rp, name, prefix);
+    if (list == NULL) {
+        if (rp->n_lists == rp->cap_lists) {
+            const size_t cap = rp->cap_lists * 2 + 4;
+            struct ws_recipe_list *v = ws_plan_alloc(plan, cap, sizeof *v);
+            if (v == NULL)
+                return;
+            if (rp->n_lists > 0)
+                memcpy(v, rp->lists, rp->n_lists * sizeof *v);
+            rp->lists = v;
+            rp->cap_lists = cap;
+        }
+        list = &rp->lists[rp->n_lists++];
+        *list = (struct ws_recipe_list){ name, prefix, 0 };
+    }
+    if ((uint32_t)layer >= list->layers)
+        list->layers = (uint32_t)layer + 1;
+}
+
+/** The slice of an output tensor, and its depth there: 0 outside the layers. */
+static const ws_recipe_slice *place_of(const struct ws_recipe_plan *rp,
+                                       const char *name, double *t)
+{
+    size_t prefix;
+    const int layer = ws_layer_of(name, &prefix);
+    const struct ws_recipe_list *list = layer < 0 ? NULL : find_list(rp, name, prefix);
+    *t = 0.0;
+    if (list != NULL)
+        *t = list->layers == 1 ? 1.0 : (double)layer / (double)(list->layers - 1);
+    return &rp->doc->slices[0];
+}
+
+/* ---- values ---- */
+
+static ws_value *new_values(ws_plan *plan, size_t n, bool ranges)
+{
+    const ws_param *params = plan->method->params;
+    ws_value *values = ws_plan_alloc(plan, n + 1, sizeof *values);
+    for (size_t i = 0; values != NULL && i < n; i++) {
+        const size_t m = params[i].per_model ? plan->n_models : 1;
+        double *v = ws_plan_alloc(plan, m + 1, sizeof *v);
+        double *hi = ws_plan_alloc(plan, ranges ? m + 1 : 1, sizeof *hi);
+        ws_origin *origin = ws_plan_alloc(plan, m + 1, sizeof *origin);
+        uint32_t *line = ws_plan_alloc(plan, m + 1, sizeof *line);
+        if (v == NULL || hi == NULL || origin == NULL || line == NULL)
+            return NULL;
+        for (size_t k = 0; k < m; k++)
+            v[k] = params[i].recipe;
+        values[i] = (ws_value){ .param = &params[i],
+                                .n = m,
+                                .v = v,
+                                .origin = origin,
+                                .hi = ranges ? hi : NULL,
+                                .line = line };
+    }
+    return values;
+}
+
+void ws_plan_recipe_params(ws_plan *plan)
+{
+    struct ws_recipe_plan *rp = plan->priv->recipe_plan;
+    const ws_recipe_slice *slice = &rp->doc->slices[0];
+    size_t n = 0;
+    while (plan->method->params[n].name != NULL)
+        n++;
+    rp->draft = new_values(plan, n, false);
+    rp->all = new_values(plan, n, true);
+    rp->reported = ws_plan_alloc(plan, n + 1, sizeof *rp->reported);
+    rp->sources = ws_plan_alloc(plan, plan->n_inputs + 1, sizeof(void *));
+    if (rp->draft == NULL || rp->all == NULL || rp->reported == NULL ||
+        rp->sources == NULL)
+        return;
+    for (size_t k = 0; k < plan->n_inputs; k++) {
+        const ws_ckpt *c = plan->inputs[k].ckpt;
+        for (size_t i = 0; i < slice->n && rp->sources[k] == NULL; i++)
+            if (strcmp(rp->doc->refs[slice->sources[i].ref].path,
+                       plan->inputs[k].path) == 0)
+                rp->sources[k] = &slice->sources[i];
+        for (size_t i = 0; i < ws_ckpt_count(c); i++)
+            count_layer(plan, rp, ws_ckpt_tensor(c, i)->name);
+    }
+    plan->values = rp->all;
+    plan->n_values = n;
+}
+
+/** A value that nothing gives and that has no default. */
+static void report_missing(ws_plan *plan, size_t i, size_t model, const char *name)
+{
+    struct ws_recipe_plan *rp = plan->priv->recipe_plan;
+    const ws_param *p = &plan->method->params[i];
+    char of[200] = "";
+    if (rp->reported[i])
+        return;
+    rp->reported[i] = true;
+    if (p->per_model)
+        snprintf(of, sizeof of, " of model '%.150s'",
+                 plan->inputs[ws_plan_input_of(plan, model)].label);
+    ws_err *e = ws_place_report(plan->priv->errors, WS_E_RECIPE, NULL, rp->doc->file,
+                                rp->doc->method_at,
+                                "method '%s' needs %s%s, and the recipe gives none",
+                                plan->method->name, p->name, of);
+    if (rp->doc->n_slices > 0)
+        ws_err_hint(e, "the first tensor without it is '%.160s'", name);
+}
+
+/** Resolve parameter @p i of tensor @p name into the draft. */
+static void resolve(ws_plan *plan, size_t i, const char *name)
+{
+    struct ws_recipe_plan *rp = plan->priv->recipe_plan;
+    const ws_value *val = &rp->draft[i];
+    double *v = (double *)(uintptr_t)val->v;
+    ws_origin *origin = (ws_origin *)(uintptr_t)val->origin;
+    uint32_t *line = (uint32_t *)(uintptr_t)val->line;
+    ws_recipe_query q = { .in_name = name, .out_name = name };
+    q.slice = place_of(rp, name, &q.t);
+    for (size_t m = 0; m < val->n; m++) {
+        ws_place at = { 0, 0 };
+        q.source =
+            val->param->per_model ? rp->sources[ws_plan_input_of(plan, m)] : NULL;
+        v[m] = val->param->recipe;
+        const bool found = ws_recipe_value(rp->doc, val->param, &q, &v[m], &at);
+        origin[m] = found ? WS_FROM_RECIPE : WS_FROM_DEFAULT;
+        line[m] = at.line;
+        if (!found && isnan(v[m]))
+            report_missing(plan, i, m, name);
+    }
+}
+
+/** Widen the summary by the values of one tensor. */
+static void widen(const ws_plan *plan, const ws_value *values, bool first)
+{
+    struct ws_recipe_plan *rp = plan->priv->recipe_plan;
+    for (size_t i = 0; i < plan->n_values; i++) {
+        double *lo = (double *)(uintptr_t)rp->all[i].v;
+        double *hi = (double *)(uintptr_t)rp->all[i].hi;
+        ws_origin *origin = (ws_origin *)(uintptr_t)rp->all[i].origin;
+        uint32_t *line = (uint32_t *)(uintptr_t)rp->all[i].line;
+        for (size_t k = 0; k < values[i].n; k++) {
+            const double v = values[i].v[k];
+            lo[k] = first || v < lo[k] ? v : lo[k];
+            hi[k] = first || v > hi[k] ? v : hi[k];
+            if (first || values[i].origin[k] == WS_FROM_RECIPE) {
+                origin[k] = values[i].origin[k];
+                line[k] = values[i].line[k];
+            }
+        }
+    }
+}
+
+static bool same_values(const ws_value *a, const ws_value *b, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        for (size_t k = 0; k < a[i].n; k++)
+            if (a[i].v[k] != b[i].v[k] || a[i].line[k] != b[i].line[k])
+                return false;
+    return true;
+}
+
+const ws_value *ws_plan_recipe_values(ws_plan *plan, const char *name, double *t)
+{
+    struct ws_recipe_plan *rp = plan->priv->recipe_plan;
+    place_of(rp, name, t);
+    for (size_t i = 0; i < plan->n_values; i++)
+        resolve(plan, i, name);
+    if (rp->last != NULL && same_values(rp->last, rp->draft, plan->n_values))
+        return rp->last;
+    widen(plan, rp->draft, rp->last == NULL);
+    const ws_value *values = rp->draft;
+    rp->last = values;
+    rp->draft = new_values(plan, plan->n_values, false);
+    if (rp->draft == NULL) // reported; the plan is not made
+        rp->draft = (ws_value *)(uintptr_t)values;
+    return values;
+}
+
+/* ---- provenance ---- */
+
+static void sources_json(const ws_plan *plan, ws_buf *b, const ws_recipe_slice *slice)
+{
+    const struct ws_recipe_plan *rp = plan->priv->recipe_plan;
+    ws_buf_putc(b, '[');
+    for (size_t k = 0, n = 0; k < plan->n_inputs; k++) {
+        const ws_recipe_source *s = rp->sources[k];
+        if (s == NULL)
+            continue;
+        const char *label = plan->inputs[k].label;
+        ws_buf_puts(b, n++ == 0 ? "{\"model\":" : ",{\"model\":");
+        ws_buf_json_string(b, label, strlen(label));
+        ws_buf_puts(b, ",\"parameters\":");
+        ws_recipe_settings_json(b, &s->params);
+        ws_buf_putc(b, '}');
+    }
+    ws_buf_puts(b, "],\"slice\":");
+    ws_recipe_settings_json(b, &slice->params);
+}
+
+void ws_plan_recipe_json(const ws_plan *plan, ws_buf *b)
+{
+    const ws_recipe_doc *doc = plan->priv->recipe_plan->doc;
+    ws_buf_puts(b, "{\"document\":");
+    ws_recipe_settings_json(b, &doc->params);
+    ws_buf_puts(b, ",\"module\":");
+    ws_recipe_settings_json(b, &doc->module);
+    ws_buf_puts(b, ",\"models\":");
+    sources_json(plan, b, &doc->slices[0]);
+    ws_buf_putc(b, '}');
+}
