@@ -255,6 +255,9 @@ static ws_status put_companions(const ws_finish *f, const ws_digests *d, ws_err 
         .untie = plan->priv->tie_cleared,
         .vocab_size = plan->priv->vocab_size,
         .tokenizer_from = plan->priv->tokenizer_from,
+        .layer_from = plan->priv->layer_from,
+        .n_layer_from = plan->priv->n_layer_from,
+        .layers = plan->priv->donor_layers,
     };
     return ws_companions_carry(f->stage, from, &o,
                                f->ctx == NULL ? NULL : f->ctx->warnings, err);

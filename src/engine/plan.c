@@ -121,6 +121,7 @@ void ws_plan_free(ws_plan *plan)
         return;
     for (size_t i = 0; i < plan->n_inputs; i++)
         ws_ckpt_free(plan->inputs[i].ckpt);
+    ws_plan_recipe_free(plan);
     for (size_t i = 0; plan->files != NULL && i < plan->n_files; i++)
         ws_free((void *)(uintptr_t)plan->files[i].header);
     ws_arena_free(&plan->priv->arena);

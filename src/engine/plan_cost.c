@@ -4,8 +4,8 @@
 #include "base/os.h"
 #include "ckpt/ckpt_internal.h"
 #include "engine/exec.h"
-#include "wsurg/source.h"
 #include "engine/parts.h"
+#include "wsurg/source.h"
 #include "wsurg/text.h"
 
 enum { TILE_MOST = 32768, TILE_LEAST = 2048, BASELINE = 8 << 20 };
@@ -45,7 +45,8 @@ static uint64_t kept_bytes(const ws_plan *plan)
 /** The plan itself, its headers and its readers. */
 static uint64_t plan_bytes(const ws_plan *plan)
 {
-    uint64_t n = plan->priv->arena.total - plan->priv->untouched;
+    uint64_t n =
+        plan->priv->arena.total - plan->priv->untouched + ws_plan_recipe_memory(plan);
     for (size_t k = 0; k < plan->n_inputs; k++)
         n += ws_ckpt_memory(plan->inputs[k].ckpt);
     for (size_t f = 0; f < plan->n_files; f++)

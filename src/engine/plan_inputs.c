@@ -6,6 +6,7 @@
 
 #include "base/json.h"
 #include "engine/plan_internal.h"
+#include "engine/recipe_internal.h"
 #include "hf/taskvec_source.h"
 #include "wsurg/source.h"
 #include "wsurg/spool.h"
@@ -207,6 +208,14 @@ void ws_plan_open_inputs(ws_plan *plan)
     const ws_merge_req *req = plan->req;
     struct ws_plan_priv *priv = plan->priv;
     const size_t errors_before = priv->errors->n;
+    if (req->recipe != NULL && req->recipe->sliced) {
+        ws_recipe_slice_inputs(plan);
+        if (priv->errors->n == errors_before) {
+            make_labels(plan);
+            check_count(plan);
+        }
+        return;
+    }
     plan->inputs = ws_plan_alloc(plan, req->n_models + 1, sizeof *plan->inputs);
     if (plan->inputs == NULL)
         return;

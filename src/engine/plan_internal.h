@@ -82,6 +82,10 @@ struct ws_plan_priv {
     size_t first_tensor,
         end_tensor; /**< what executors of this run see, for the price */
     ws_exec_config exec;
+    const uint32_t *layer_from; /**< (n_layer_from) layers were stacked: the number of
+                                   each in the model whose config is carried */
+    size_t n_layer_from;
+    uint32_t donor_layers;              /**< that this model has */
     struct ws_recipe_plan *recipe_plan; /**< recipe_plan.c; NULL without a recipe */
 };
 
@@ -132,6 +136,11 @@ void ws_plan_recipe_begin(ws_plan *plan);
 void ws_plan_recipe_params(ws_plan *plan);
 const ws_value *ws_plan_recipe_values(ws_plan *plan, const char *name, double *t);
 void ws_plan_recipe_json(const ws_plan *plan, ws_buf *b);
+/** Models opened for slices: freed, and the memory that they take. */
+void ws_plan_recipe_free(ws_plan *plan);
+uint64_t ws_plan_recipe_memory(const ws_plan *plan);
+/** recipe_slices.c: the inputs when the recipe has slices. */
+void ws_recipe_slice_inputs(ws_plan *plan);
 
 /** plan_tensors.c: match the inputs' tensors into plan->tensors. */
 void ws_plan_match(ws_plan *plan);

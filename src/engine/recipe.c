@@ -4,7 +4,7 @@
  * What mergekit ignores in silence is a mistake here: unknown keys, parameters at the
  * wrong level, a method misspelt. All of them are reported, with their places.
  */
-#include "engine/recipe.h"
+#include "engine/recipe_internal.h"
 
 #include <stdarg.h>
 #include <stdio.h>

@@ -5,25 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "engine/plan_internal.h"
-#include "engine/recipe.h"
-
-/** Layers of one list of blocks: names that begin with .prefix and a number. */
-struct ws_recipe_list {
-    const char *prefix;
-    size_t n; /* bytes of it */
-    uint32_t layers;
-};
-
-struct ws_recipe_plan {
-    const ws_recipe_doc *doc;
-    struct ws_recipe_list *lists;
-    size_t n_lists, cap_lists;
-    const ws_recipe_source **sources; /* (n_slices * n_inputs), NULL: not listed */
-    bool *reported;        /* (parameters) a value that is missing has been reported */
-    ws_value *draft, *all; /* (parameters) being resolved; the summary of all tensors */
-    const ws_value *last;  /* of the tensor before */
-};
+#include "ckpt/ckpt_internal.h"
+#include "engine/recipe_plan.h"
 
 void ws_plan_recipe_begin(ws_plan *plan)
 {
@@ -52,9 +35,6 @@ void ws_plan_recipe_begin(ws_plan *plan)
         req->lines = doc->lines;
     if (doc->has_seed)
         req->seed = doc->seed;
-    if (doc->sliced)
-        ws_place_report(priv->errors, WS_E_UNSUPPORTED, NULL, doc->file,
-                        doc->slices[0].at, "slices are not supported");
 }
 
 /* ---- layers ---- */
@@ -94,16 +74,25 @@ static void count_layer(ws_plan *plan, struct ws_recipe_plan *rp, const char *na
 }
 
 /** The slice of an output tensor, and its depth there: 0 outside the layers. */
-static const ws_recipe_slice *place_of(const struct ws_recipe_plan *rp,
-                                       const char *name, double *t)
+static size_t place_of(const struct ws_recipe_plan *rp, const char *name, double *t)
 {
-    size_t prefix;
-    const int layer = ws_layer_of(name, &prefix);
-    const struct ws_recipe_list *list = layer < 0 ? NULL : find_list(rp, name, prefix);
+    size_t prefix, slice = 0;
+    int layer;
+    uint32_t first = 0, layers = 0;
+    if (rp->doc->sliced) {
+        slice = ws_recipe_slice_of(rp->doc, name, &layer, &prefix);
+        first = rp->doc->slices[slice].first;
+        layers = rp->doc->slices[slice].layers;
+    } else {
+        layer = ws_layer_of(name, &prefix);
+        const struct ws_recipe_list *list =
+            layer < 0 ? NULL : find_list(rp, name, prefix);
+        layers = list == NULL ? 0 : list->layers;
+    }
     *t = 0.0;
-    if (list != NULL)
-        *t = list->layers == 1 ? 1.0 : (double)layer / (double)(list->layers - 1);
-    return &rp->doc->slices[0];
+    if (layer >= 0)
+        *t = layers < 2 ? 1.0 : (double)((uint32_t)layer - first) / (layers - 1);
+    return slice;
 }
 
 /* ---- values ---- */
@@ -132,21 +121,13 @@ static ws_value *new_values(ws_plan *plan, size_t n, bool ranges)
     return values;
 }
 
-void ws_plan_recipe_params(ws_plan *plan)
+/** Which source each input is, and how many layers there are. */
+static void find_sources(ws_plan *plan)
 {
     struct ws_recipe_plan *rp = plan->priv->recipe_plan;
     const ws_recipe_slice *slice = &rp->doc->slices[0];
-    size_t n = 0;
-    while (plan->method->params[n].name != NULL)
-        n++;
-    rp->draft = new_values(plan, n, false);
-    rp->all = new_values(plan, n, true);
-    rp->reported = ws_plan_alloc(plan, n + 1, sizeof *rp->reported);
     rp->sources = ws_plan_alloc(plan, plan->n_inputs + 1, sizeof(void *));
-    if (rp->draft == NULL || rp->all == NULL || rp->reported == NULL ||
-        rp->sources == NULL)
-        return;
-    for (size_t k = 0; k < plan->n_inputs; k++) {
+    for (size_t k = 0; rp->sources != NULL && k < plan->n_inputs; k++) {
         const ws_ckpt *c = plan->inputs[k].ckpt;
         for (size_t i = 0; i < slice->n && rp->sources[k] == NULL; i++)
             if (strcmp(rp->doc->refs[slice->sources[i].ref].path,
@@ -155,6 +136,21 @@ void ws_plan_recipe_params(ws_plan *plan)
         for (size_t i = 0; i < ws_ckpt_count(c); i++)
             count_layer(plan, rp, ws_ckpt_tensor(c, i)->name);
     }
+}
+
+void ws_plan_recipe_params(ws_plan *plan)
+{
+    struct ws_recipe_plan *rp = plan->priv->recipe_plan;
+    size_t n = 0;
+    while (plan->method->params[n].name != NULL)
+        n++;
+    rp->draft = new_values(plan, n, false);
+    rp->all = new_values(plan, n, true);
+    rp->reported = ws_plan_alloc(plan, n + 1, sizeof *rp->reported);
+    if (rp->draft == NULL || rp->all == NULL || rp->reported == NULL)
+        return;
+    if (!rp->doc->sliced)
+        find_sources(plan);
     plan->values = rp->all;
     plan->n_values = n;
 }
@@ -179,6 +175,19 @@ static void report_missing(ws_plan *plan, size_t i, size_t model, const char *na
         ws_err_hint(e, "the first tensor without it is '%.160s'", name);
 }
 
+/** The source's name of output tensor @p name. */
+static const char *name_in(const ws_recipe_slice *slice, const ws_recipe_source *source,
+                           const char *name, char *buf, size_t size)
+{
+    size_t prefix;
+    const int layer = ws_layer_of(name, &prefix);
+    if (layer < 0)
+        return name;
+    ws_recipe_renumber(name, prefix, (uint32_t)layer - slice->first + source->start,
+                       buf, size);
+    return buf;
+}
+
 /** Resolve parameter @p i of tensor @p name into the draft. */
 static void resolve(ws_plan *plan, size_t i, const char *name)
 {
@@ -188,16 +197,25 @@ static void resolve(ws_plan *plan, size_t i, const char *name)
     ws_origin *origin = (ws_origin *)(uintptr_t)val->origin;
     uint32_t *line = (uint32_t *)(uintptr_t)val->line;
     ws_recipe_query q = { .in_name = name, .out_name = name };
-    q.slice = place_of(rp, name, &q.t);
+    char in_name[WS_MAX_NAME + 16];
+    const size_t slice = place_of(rp, name, &q.t);
+    q.slice = &rp->doc->slices[slice];
     for (size_t m = 0; m < val->n; m++) {
         ws_place at = { 0, 0 };
-        q.source =
-            val->param->per_model ? rp->sources[ws_plan_input_of(plan, m)] : NULL;
+        q.source = NULL;
+        if (val->param->per_model)
+            q.source = ws_recipe_source_of(plan, slice, ws_plan_input_of(plan, m));
+        if (rp->doc->sliced && q.source != NULL)
+            q.in_name = name_in(q.slice, q.source, name, in_name, sizeof in_name);
         v[m] = val->param->recipe;
         const bool found = ws_recipe_value(rp->doc, val->param, &q, &v[m], &at);
         origin[m] = found ? WS_FROM_RECIPE : WS_FROM_DEFAULT;
         line[m] = at.line;
-        if (!found && isnan(v[m]))
+        const bool absent =
+            val->param->per_model && rp->doc->sliced && q.source == NULL;
+        if (absent)
+            v[m] = 0.0; // the slice has no such source
+        else if (!found && isnan(v[m]))
             report_missing(plan, i, m, name);
     }
 }
@@ -251,23 +269,29 @@ const ws_value *ws_plan_recipe_values(ws_plan *plan, const char *name, double *t
 
 /* ---- provenance ---- */
 
-static void sources_json(const ws_plan *plan, ws_buf *b, const ws_recipe_slice *slice)
+static void slice_json(const ws_plan *plan, ws_buf *b, size_t index)
 {
     const struct ws_recipe_plan *rp = plan->priv->recipe_plan;
-    ws_buf_putc(b, '[');
+    const ws_recipe_slice *slice = &rp->doc->slices[index];
+    ws_buf_puts(b, "{\"sources\":[");
     for (size_t k = 0, n = 0; k < plan->n_inputs; k++) {
-        const ws_recipe_source *s = rp->sources[k];
+        const ws_recipe_source *s = ws_recipe_source_of(plan, index, k);
         if (s == NULL)
             continue;
-        const char *label = plan->inputs[k].label;
+        const char *label =
+            rp->doc->sliced ? ws_ckpt_label(rp->under[s->ref]) : plan->inputs[k].label;
         ws_buf_puts(b, n++ == 0 ? "{\"model\":" : ",{\"model\":");
         ws_buf_json_string(b, label, strlen(label));
+        if (rp->doc->sliced)
+            ws_buf_printf(b, ",\"layer_range\":[%u,%u]", s->start,
+                          s->start + slice->layers);
         ws_buf_puts(b, ",\"parameters\":");
         ws_recipe_settings_json(b, &s->params);
         ws_buf_putc(b, '}');
     }
-    ws_buf_puts(b, "],\"slice\":");
+    ws_buf_puts(b, "],\"parameters\":");
     ws_recipe_settings_json(b, &slice->params);
+    ws_buf_putc(b, '}');
 }
 
 void ws_plan_recipe_json(const ws_plan *plan, ws_buf *b)
@@ -277,7 +301,26 @@ void ws_plan_recipe_json(const ws_plan *plan, ws_buf *b)
     ws_recipe_settings_json(b, &doc->params);
     ws_buf_puts(b, ",\"module\":");
     ws_recipe_settings_json(b, &doc->module);
-    ws_buf_puts(b, ",\"models\":");
-    sources_json(plan, b, &doc->slices[0]);
-    ws_buf_putc(b, '}');
+    ws_buf_puts(b, ",\"slices\":[");
+    for (size_t s = 0; s < doc->n_slices; s++) {
+        ws_buf_puts(b, s == 0 ? "" : ",");
+        slice_json(plan, b, s);
+    }
+    ws_buf_puts(b, "]}");
+}
+
+void ws_plan_recipe_free(ws_plan *plan)
+{
+    const struct ws_recipe_plan *rp = plan->priv->recipe_plan;
+    for (size_t i = 0; rp != NULL && rp->under != NULL && i < rp->doc->n_refs; i++)
+        ws_ckpt_free(rp->under[i]);
+}
+
+uint64_t ws_plan_recipe_memory(const ws_plan *plan)
+{
+    const struct ws_recipe_plan *rp = plan->priv->recipe_plan;
+    uint64_t n = 0;
+    for (size_t i = 0; rp != NULL && rp->under != NULL && i < rp->doc->n_refs; i++)
+        n += ws_ckpt_memory(rp->under[i]);
+    return n;
 }

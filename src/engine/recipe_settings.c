@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "engine/recipe.h"
+#include "engine/recipe_internal.h"
 
 /** Words of mergekit that mean nothing here: accepted, and said to be ignored. */
 static const struct {

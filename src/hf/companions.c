@@ -142,6 +142,16 @@ static void edit_dtype(ws_buf *text, ws_dtype dtype)
         edit(text, "dtype", value);
 }
 
+/** Layers were stacked: their number, and lists with a value for each. */
+static void edit_layers(ws_buf *text, const ws_companion_opts *o)
+{
+    ws_buf next = { 0 };
+    ws_config_layers(&next, text->p, text->n, o->layers, o->layer_from,
+                     o->n_layer_from);
+    ws_buf_free(text);
+    *text = next;
+}
+
 /** Say false everywhere, and at the top if nothing does: silence may mean true. */
 static void edit_untie(ws_buf *text)
 {
@@ -189,6 +199,8 @@ static ws_status put_config(struct carry *c, const char *path, ws_err *err)
         edit_dtype(&b, c->o->dtype);
     if (!b.failed && c->o->untie)
         edit_untie(&b);
+    if (!b.failed && c->o->layer_from != NULL)
+        edit_layers(&b, c->o);
     if (!b.failed && c->o->vocab_size > 0) {
         char rows[24];
         snprintf(rows, sizeof rows, "%llu", (unsigned long long)c->o->vocab_size);

@@ -17,6 +17,10 @@ typedef struct ws_companion_opts {
     uint64_t vocab_size;        /**< the embedding has so many rows now; 0: as it was */
     const char *tokenizer_from; /**< directory whose tokenizer, if it has one, takes
                                    the place of the other's; NULL: none */
+    const uint32_t *layer_from; /**< (n_layer_from) the layer that each one was; NULL:
+                                   they are as they were */
+    size_t n_layer_from;
+    uint32_t layers; /**< that there were */
 } ws_companion_opts;
 
 /**

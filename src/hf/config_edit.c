@@ -5,6 +5,7 @@
  */
 #include "hf/config_edit.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/json.h"
@@ -175,6 +176,108 @@ size_t ws_config_replace(ws_buf *out, const char *text, size_t len, const char *
     const char *end = text + len;
     struct replace r = { .out = out, .copied = text, .key = key, .value = value };
     replace_in(&r, skip_space(text, end), end);
+    ws_buf_add(out, r.copied, (size_t)(end - r.copied));
+    return r.count;
+}
+
+/* ---- layers ---- */
+
+/** What happens to the layers, and how far the text is copied. */
+struct restack {
+    ws_buf *out;
+    const char *copied; // up to here
+    uint32_t old;
+    const uint32_t *from;
+    size_t n, count;
+};
+
+/** The value that begins behind @p p in a list; false at its end. */
+static bool next_item(const char *p, const char *end, const char **item,
+                      const char **stop)
+{
+    p = skip_space(p, end);
+    if (p < end && *p == ',')
+        p = skip_space(p + 1, end);
+    if (p == end || *p == ']')
+        return false;
+    *item = p;
+    *stop = value_end(p, end);
+    return true;
+}
+
+/** The list at m->value with one value per layer: those of the new layers. */
+static bool restack_list(struct restack *r, const struct member *m)
+{
+    const char *item, *stop = m->value + 1;
+    size_t count = 0;
+    while (next_item(stop, m->stop, &item, &stop))
+        count++;
+    for (size_t i = 0; i < r->n; i++)
+        if (count != r->old || r->from[i] >= count)
+            return false;
+    ws_buf_add(r->out, r->copied, (size_t)(m->value - r->copied));
+    ws_buf_putc(r->out, '[');
+    for (size_t i = 0; i < r->n; i++) {
+        stop = m->value + 1;
+        for (uint32_t k = 0; k <= r->from[i]; k++)
+            next_item(stop, m->stop, &item, &stop);
+        ws_buf_puts(r->out, i == 0 ? "" : ", ");
+        ws_buf_add(r->out, item, (size_t)(stop - item));
+    }
+    ws_buf_putc(r->out, ']');
+    return true;
+}
+
+/** The number of layers at m->value, if it is that. */
+static bool restack_number(struct restack *r, const struct member *m)
+{
+    static const char *const keys[] = { "num_hidden_layers", "num_layers", "n_layer",
+                                        "n_layers" };
+    char old[16];
+    bool named = false;
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        named = named || name_is(m, keys[i]);
+    const int n = snprintf(old, sizeof old, "%u", r->old);
+    if (!named || m->stop - m->value != n || memcmp(m->value, old, (size_t)n) != 0)
+        return false;
+    ws_buf_add(r->out, r->copied, (size_t)(m->value - r->copied));
+    ws_buf_printf(r->out, "%zu", r->n);
+    return true;
+}
+
+static bool names_layers(const struct member *m)
+{
+    static const char word[] = "layer";
+    for (size_t i = 0; i + sizeof word - 1 <= m->name_len; i++)
+        if (memcmp(m->name + i, word, sizeof word - 1) == 0)
+            return !name_is(m, "mlp_only_layers");
+    return false;
+}
+
+static void restack_in(struct restack *r, const char *p, const char *end)
+{
+    struct member m;
+    for (p++; next_member(p, end, &m); p = m.stop) {
+        bool done = false;
+        if (is_nested_config(&m))
+            restack_in(r, m.value, m.stop);
+        else if (*m.value == '[' && names_layers(&m))
+            done = restack_list(r, &m);
+        else
+            done = restack_number(r, &m);
+        if (!done)
+            continue;
+        r->copied = m.stop;
+        r->count++;
+    }
+}
+
+size_t ws_config_layers(ws_buf *out, const char *text, size_t len, uint32_t old,
+                        const uint32_t *from, size_t n)
+{
+    const char *end = text + len;
+    struct restack r = { .out = out, .copied = text, .old = old, .from = from, .n = n };
+    restack_in(&r, skip_space(text, end), end);
     ws_buf_add(out, r.copied, (size_t)(end - r.copied));
     return r.count;
 }

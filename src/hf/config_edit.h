@@ -32,6 +32,16 @@ WS_API size_t ws_config_replace(ws_buf *out, const char *text, size_t len,
                                 const char *key, const char *value);
 
 /**
+ * Copy @p text to @p out for a model of other layers: the number of layers (@p old)
+ * becomes @p n wherever it stands under one of its names, and a list with a value for
+ * each layer (@p old values, and "layer" in its name) holds those of the layers
+ * @p from (n). @pre checked by ws_config_check()
+ * @return how many values were replaced
+ */
+WS_API size_t ws_config_layers(ws_buf *out, const char *text, size_t len, uint32_t old,
+                               const uint32_t *from, size_t n);
+
+/**
  * Copy @p text to @p out with a new last member @p key at the top level, set off like
  * the members before it. @pre checked by ws_config_check(); there is none yet
  */

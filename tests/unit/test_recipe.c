@@ -3,7 +3,7 @@
  */
 #include "ws_test.h"
 
-#include "engine/recipe.h"
+#include "engine/recipe_internal.h"
 
 static ws_recipe *read(const char *text)
 {

@@ -1,8 +1,8 @@
 /*
- * recipe.h - a recipe as plain data, and the values that it gives
+ * recipe_internal.h - a recipe as plain data, and the values that it gives
  */
-#ifndef WS_ENGINE_RECIPE_H
-#define WS_ENGINE_RECIPE_H
+#ifndef WS_ENGINE_RECIPE_INTERNAL_H
+#define WS_ENGINE_RECIPE_INTERNAL_H
 
 #include "engine/recipe_yaml.h"
 #include "wsurg/method.h"

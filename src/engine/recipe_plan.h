@@ -1,0 +1,45 @@
+/*
+ * recipe_plan.h - a recipe in a plan: what its parts share
+ */
+#ifndef WS_ENGINE_RECIPE_PLAN_H
+#define WS_ENGINE_RECIPE_PLAN_H
+
+#include "engine/plan_internal.h"
+#include "engine/recipe_internal.h"
+
+/** Layers of one list of blocks: names that begin with .prefix and a number. */
+struct ws_recipe_list {
+    const char *prefix;
+    size_t n; /**< bytes of it */
+    uint32_t layers;
+};
+
+struct ws_recipe_plan {
+    const ws_recipe_doc *doc;
+    struct ws_recipe_list *lists;
+    size_t n_lists, cap_lists;
+    const ws_recipe_source *
+        *sources;   /**< (n_slices, n_inputs); NULL: not listed there */
+    bool *reported; /**< (parameters) a value that is missing has been reported */
+    ws_value *draft, *all; /**< (parameters) being resolved; over all tensors */
+    const ws_value *last;  /**< of the tensor before */
+    ws_ckpt **under;       /**< (doc->n_refs) opened for slices; NULL: not needed */
+};
+
+/** The source of input @p k in slice @p slice. */
+static inline const ws_recipe_source *ws_recipe_source_of(const ws_plan *plan,
+                                                          size_t slice, size_t k)
+{
+    return plan->priv->recipe_plan->sources[slice * plan->n_inputs + k];
+}
+
+/** The slice that output tensor @p name belongs to; its layer in the output, or -1, and
+ * the bytes before the layer's number. */
+size_t ws_recipe_slice_of(const ws_recipe_doc *doc, const char *name, int *layer,
+                          size_t *prefix);
+
+/** @p name with layer @p from in place of its number, into @p out. */
+void ws_recipe_renumber(const char *name, size_t prefix, uint32_t layer, char *out,
+                        size_t size);
+
+#endif
