@@ -26,6 +26,12 @@ for name in base:lm sums:sums; do
 done
 for i in 1 2 3 4 5 6 7 8 9; do printf 'sum: %s+15 = %s\n' $i $((i + 15)); done >held.txt
 echo '{"context":"max: 4 9 =","choices":[" 4"," 9"],"gold":1}' >quiz.jsonl
+cat >recipe.yml <<'END'
+merge_method: slerp
+base_model: base
+models: [{model: base}, {model: tuned}]
+parameters: {t: [{filter: self_attn, value: [0, 1]}, {value: 0.5}]}
+END
 cd ..
 wsurg gen examples | while read -r line; do
     cp -r room try
