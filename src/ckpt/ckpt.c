@@ -19,6 +19,7 @@
 
 #include "ckpt/archive.h"
 #include "ckpt/ckpt_internal.h"
+#include "ckpt/gguf.h"
 #include "wsurg/spool.h"
 #include "wsurg/text.h"
 
@@ -348,10 +349,12 @@ static ws_status open_file(ws_ckpt **out, const char *path, ws_diag *warnings,
     ws_status st = ws_ckpt_new(&c, path, "safetensors", NULL, NULL, err);
     if (st == WS_OK)
         st = ws_ckpt_add_file(c, name, path, &file, err);
-    bool archive = false; // which sets the format
+    bool known = false; // by readers that set the format
     if (st == WS_OK)
-        st = ws_archive_load(c, file, &archive, warnings, err);
-    if (st == WS_OK && !archive)
+        st = ws_archive_load(c, file, &known, warnings, err);
+    if (st == WS_OK && !known)
+        st = ws_gguf_load(c, file, &known, warnings, err);
+    if (st == WS_OK && !known)
         st = ws_st_load(c, file, true, warnings, err);
     if (st == WS_OK)
         st = ws_ckpt_finish(c, err);

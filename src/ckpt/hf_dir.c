@@ -147,11 +147,12 @@ static ws_status report_nothing(const struct listing *l, ws_err *err)
         ws_err_hint(err, "to read '%s', name the file itself", l->pickle);
         return WS_E_UNSUPPORTED;
     }
-    if (l->gguf[0] != '\0')
-        return ws_fail(err, WS_E_UNSUPPORTED,
-                       "directory holds only GGUF weights ('%s'), which this version "
-                       "does not read",
-                       l->gguf);
+    if (l->gguf[0] != '\0') {
+        ws_fail(err, WS_E_UNSUPPORTED, "directory holds only GGUF weights ('%s')",
+                l->gguf);
+        ws_err_hint(err, "to read '%s', name the file itself", l->gguf);
+        return WS_E_UNSUPPORTED;
+    }
     return ws_fail(err, WS_E_MISSING, "directory holds no '%s' and no '%s'", SINGLE,
                    INDEX);
 }

@@ -336,8 +336,6 @@ static const struct st_vector st_vectors[] = {
       RAW("\x80\2\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."),
       UNSUP("PyTorch checkpoint of the form before version 1.6") },
     { "34-pickle", RAW("\x80\4\x95\0\0\0\0\0\0\0}."), UNSUP("file is a pickle") },
-    { "34-gguf", RAW("GGUF\3\0\0\0\173\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"),
-      UNSUP("GGUF checkpoints are not read by this version") },
     { "34-web-page", RAW("<!DOCTYPE html><html>404"), WS_E_HEADER,
       "file is a web page, not the weights", "fetch it again", NULL, 0, NULL },
     { "34-index-itself", RAW("{\"metadata\":{},\"weight_map\":{}}"), WS_E_HEADER,

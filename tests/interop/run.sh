@@ -145,5 +145,6 @@ if [ -z "$oracle" ]; then
         --library "$(dirname "$wsurg")/src/libwsurg.so" --root "$root"
     also peft adapter_checks.py "$wsurg"
     also peft corda_checks.py "$wsurg"
+    also gguf gguf_checks.py --wsurg "$wsurg"
 fi
 finish "$passed" "$failed" "$skipped"

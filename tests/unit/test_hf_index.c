@@ -406,8 +406,7 @@ static void directories_without_safetensors_say_what_they_hold(void **state)
           "'pytorch_model.bin.index.json': readers disagree which counts" },
         { { "model-q4.gguf" },
           WS_E_UNSUPPORTED,
-          "directory holds only GGUF weights ('model-q4.gguf'), which this version "
-          "does not read" },
+          "directory holds only GGUF weights ('model-q4.gguf')" },
         { { "adapter_config.json", "adapter_model.safetensors" },
           WS_E_UNSUPPORTED,
           "adapters: directory holds an adapter, not a model" },

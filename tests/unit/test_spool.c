@@ -147,7 +147,7 @@ static void what_is_no_model_is_refused_at_once(void **state)
         "no safetensors file: its header would have 100000001 bytes, at most "
         "100000000 are allowed");
     assert_refused("GGUF\3\0\0\0\0\0\0\0", 12, WS_E_UNSUPPORTED,
-                   "GGUF checkpoints are not read by this version");
+                   "file is GGUF where a safetensors file is expected");
 }
 
 /** An endless feed shows that nobody waits for its end. */
