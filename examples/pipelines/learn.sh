@@ -22,6 +22,8 @@ done >"$out/sort.jsonl"
     --data sum="$out/sums.jsonl" --data sort="$out/sort.jsonl" \
     --steps 30 --batch 8 --seq 64 --lr 0.1 --force -o "$out/coefficients.json"
 "$wsurg" merge --base "$models/base" "$models/sums" "$models/sorting" \
+    --coefficients "$out/coefficients.json" --force -q -o "$out/learnt/"
+"$wsurg" merge --base "$models/base" "$models/sums" "$models/sorting" \
     --method task_arithmetic --force -q -o "$out/sum-of-both/"
-"$wsurg" eval "$models/base" "$out/sum-of-both" --data sum="$out/sums.jsonl" \
+"$wsurg" eval "$models/base" "$out/sum-of-both" "$out/learnt" --data sum="$out/sums.jsonl" \
     --data sort="$out/sort.jsonl"

@@ -3,6 +3,7 @@
  */
 #include <string.h>
 
+#include "model_args.h"
 #include "report.h"
 #include "wsurg/atlas.h"
 
@@ -10,7 +11,7 @@ struct learn_args {
     const char *base;
     ws_strs models, data, val, negate;
     bool atlas, entropy, force;
-    const char *target, *tokenizer, *companions_from, *out;
+    const char *target, *tokenizer, *companions_from, *out, *bake;
     int64_t batch, seq, steps, eval_every, val_tokens, seed;
     double lr, weight_decay, clip, l1, control;
     ws_word schedule;
@@ -81,8 +82,36 @@ static void report(ws_run *run, const struct learn_args *a, const char *out,
     ws_run_row(run, 9, "steps", "%lld, the best is %lld%s", (long long)r->steps,
                (long long)r->best_step,
                r->best_step == 0 ? ": nothing learned is better than the base" : "");
-    ws_run_row(run, 9, "wrote", "%s   merge: wsurg merge ... --coefficients %s", out,
+    ws_run_row(run, 9, "wrote", "%s   merge: wsurg merge … --coefficients %s", out,
                out);
+}
+
+/** The merge that the coefficients stand for, written to a->bake. */
+static ws_status bake(ws_run *run, const struct learn_args *a, const char *out)
+{
+    ws_merge_req req = WS_MERGE_REQ_INIT;
+    ws_plan *plan = NULL;
+    ws_result *r = NULL;
+    ws_err err = WS_ERR_INIT;
+    req.base = a->base;
+    req.models = a->models.v;
+    req.n_models = a->models.n;
+    req.method = "task_arithmetic";
+    req.coefficients = out;
+    req.write.out = a->bake;
+    req.write.force = a->force;
+    req.write.companions_from = a->companions_from;
+    ws_status st = ws_plan_new(&plan, &req, &run->ctx, &run->errors);
+    if (st != WS_OK)
+        return st;
+    st = ws_plan_run(plan, &run->ctx, &r, &err);
+    if (st == WS_OK)
+        ws_wrote_row(run, 9, a->bake, r->outputs, r->n_outputs, r->manifest);
+    else
+        ws_run_fail(run, &err);
+    ws_result_free(r);
+    ws_plan_free(plan);
+    return st;
 }
 
 static ws_status learn_run(ws_run *run, void *args)
@@ -123,7 +152,7 @@ static ws_status learn_run(ws_run *run, void *args)
         return ws_run_fail(run, &err);
     report(run, a, req.out, &r);
     ws_atlas_result_free(&r);
-    return WS_OK;
+    return a->bake != NULL ? bake(run, a, req.out) : WS_OK;
 }
 
 static const ws_arg learn_params[] = {
@@ -173,6 +202,8 @@ static const ws_opt learn_opts[] = {
             "config and tokenizer of a base that is a plain file"),
     WS_TEXT(struct learn_args, out, "out", 'o', "FILE",
             "the coefficients; default coefficients.json"),
+    WS_TEXT(struct learn_args, bake, "bake", 0, "OUT",
+            "write the merged model too: merge --coefficients FILE"),
     WS_FLAG(struct learn_args, force, "force", 0, "replace what is there"),
     WS_OPT_END,
 };

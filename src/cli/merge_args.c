@@ -28,6 +28,8 @@ const ws_opt ws_opts_merge[] = {
             "short for --set weight="),
     WS_TEXT(struct merge_args, lines, "lines", 0, "A,B",
             "LiNeS: first block times A, last A+B; number or auto"),
+    WS_TEXT(struct merge_args, coefficients, "coefficients", 0, "FILE",
+            "weights of every tensor, as learn wrote them (task_arithmetic)"),
     WS_WORD(struct merge_args, on_missing, "on-missing", "error|base|skip", 0,
             "a tensor that some model lacks"),
     WS_OPT(struct merge_args, seed, "seed", 0, "N", 0, 0, 0x1p63, "of random methods"),
@@ -166,7 +168,8 @@ static void recipe_alone(ws_run *run, const struct merge_args *a)
     } others[] = { { a->base != NULL, "base" },
                    { a->method != NULL, "method" },
                    { a->sets.n > 0, "set" },
-                   { a->weights != NULL, "weights" } };
+                   { a->weights != NULL, "weights" },
+                   { a->coefficients != NULL, "coefficients" } };
 
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         if (others[i].given) {
@@ -232,6 +235,12 @@ void ws_merge_check(ws_run *run, void *args)
             }
     if (recipe_take(run, a))
         return;
+    if (a->coefficients && a->weights)
+        ws_run_error(
+            run, WS_E_USAGE,
+            "both --coefficients and --weights are given: each is the weights");
+    if (a->coefficients && !a->method)
+        a->method = "task_arithmetic";
     if (a->lenient)
         ws_run_error(run, WS_E_USAGE, "option '--lenient' goes with a recipe");
     if (!a->models.n) {

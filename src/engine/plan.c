@@ -98,6 +98,8 @@ ws_status ws_plan_build(ws_plan **out, const ws_merge_req *req,
         ws_plan_open_inputs(plan);
     if (plan->method != NULL && plan->n_inputs > 0)
         ws_plan_params(plan);
+    if (plan->method != NULL && req->coefficients != NULL)
+        ws_plan_coefficients(plan);
     if (plan->method != NULL)
         ws_plan_lines_parse(plan);
     static void (*const steps[])(
@@ -122,6 +124,7 @@ void ws_plan_free(ws_plan *plan)
     for (size_t i = 0; i < plan->n_inputs; i++)
         ws_ckpt_free(plan->inputs[i].ckpt);
     ws_plan_recipe_free(plan);
+    ws_plan_coefficients_free(plan);
     for (size_t i = 0; plan->files != NULL && i < plan->n_files; i++)
         ws_free((void *)(uintptr_t)plan->files[i].header);
     ws_arena_free(&plan->priv->arena);

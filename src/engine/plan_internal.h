@@ -87,6 +87,7 @@ struct ws_plan_priv {
     size_t n_layer_from;
     uint32_t donor_layers;              /**< that this model has */
     struct ws_recipe_plan *recipe_plan; /**< recipe_plan.c; NULL without a recipe */
+    struct ws_coefficients *coefficients; /**< NULL without --coefficients */
 };
 
 /** Elements that are compared and copied as one: tiles are multiples of it. */
@@ -141,6 +142,12 @@ void ws_plan_recipe_free(ws_plan *plan);
 uint64_t ws_plan_recipe_memory(const ws_plan *plan);
 /** recipe_slices.c: the inputs when the recipe has slices. */
 void ws_recipe_slice_inputs(ws_plan *plan);
+
+/** plan_coefficients.c: the file, checked against the inputs; the values of the tensor
+ * @p name. */
+void ws_plan_coefficients(ws_plan *plan);
+const ws_value *ws_plan_coefficient_values(ws_plan *plan, const char *name);
+void ws_plan_coefficients_free(ws_plan *plan);
 
 /** plan_tensors.c: match the inputs' tensors into plan->tensors. */
 void ws_plan_match(ws_plan *plan);

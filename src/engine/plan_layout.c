@@ -9,6 +9,7 @@
 #include "base/hash.h"
 #include "ckpt/st_write.h"
 #include "engine/plan_internal.h"
+#include "hf/coefficients.h"
 #include "hf/adapter_map.h"
 #include "hf/shards.h"
 #include "wsurg/text.h"
@@ -159,6 +160,9 @@ static const char *make_recipe(ws_plan *plan)
         add_parameters(plan, &b);
     if (plan->method->random)
         ws_buf_printf(&b, ",\"seed\":%llu", (unsigned long long)r->seed);
+    if (plan->priv->coefficients != NULL)
+        ws_buf_printf(&b, ",\"coefficients\":\"xxh3-128:%s\"",
+                      plan->priv->coefficients->digest);
     if (r->lines != NULL) {
         ws_buf_puts(&b, ",\"lines\":");
         add_label(&b, r->lines);

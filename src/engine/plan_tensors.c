@@ -217,6 +217,8 @@ static void make_job(ws_plan *plan, ws_plan_tensor *pt, const struct column *col
     pt->model_of = model_of;
     if (plan->priv->recipe_plan != NULL)
         pt->values = ws_plan_recipe_values(plan, pt->t.name, &pt->depth);
+    else if (plan->priv->coefficients != NULL)
+        pt->values = ws_plan_coefficient_values(plan, pt->t.name);
     const ws_value *values = pt->values != NULL ? pt->values : plan->values;
     // tensors of all models and of the same values share one options struct
     const size_t before = pt->values != NULL ? plan->n_tensors - 1 : 0;

@@ -18,6 +18,21 @@ wsurg learn --atlas "$@" --force -q --json -o one.json |
     sed -E 's/"loss_(before|after)":([0-9.]+)/"loss_\1":\2\n/g' |
     sed -n 's/.*"name":"\([a-z]*\)".*"loss_before":\([0-9.]*\)/\1 before \2/p;s/.*"loss_after":\([0-9.]*\)/after \1/p' |
     awk '/before/ { b = $3; name = $1 } /after/ { print name, $2 < b ? "is better" : "is not better" }'
+
+echo '- baked: the same merge, whoever makes it'
+wsurg learn --atlas "$@" -q -o again.json --bake baked/; echo $?
+wsurg merge --base "$m/base" "$m/sums" "$m/sorting" --coefficients again.json -q -o merged/
+cmp baked/model.safetensors merged/model.safetensors && echo 'same bytes'
+wsurg plan --base "$m/base" "$m/sorting" "$m/sums" --coefficients again.json; echo $?
+wsurg plan --base "$m/base" "$m/sums" --coefficients again.json; echo $?
+wsurg plan --base "$m/base" "$m/sums" "$m/sorting" --method ties --coefficients again.json
+echo $?
+echo '{"schema":"other"}' >bad.json
+wsurg plan --base "$m/base" "$m/sums" --coefficients bad.json; echo $?
+sed 's/"blocks": \[/"blocks": [ "no.such",/' again.json >bad.json
+wsurg plan --base "$m/base" "$m/sums" "$m/sorting" --coefficients bad.json; echo $?
+
+echo '- mistakes'
 wsurg learn --atlas "$@" -o one.json; echo $?
 wsurg learn --atlas "$m/base" "$m/sums"; echo $?
 wsurg learn "$m/base" "$m/sums" --data a=sort.txt; echo $?
