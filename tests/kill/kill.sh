@@ -253,7 +253,7 @@ long_enough() {
 }
 
 if [ -n "$full" ]; then
-    long_enough 5.2 1b 1 2 4 8 12 16 24
+    long_enough 6.5 1b 1 2 4 8 12 16 24
     by_time 200 30
 else
     long_enough 0.4 small 2 4 8 16
