@@ -119,7 +119,9 @@ typedef struct ws_tune_req {
 
 /** What a run takes, known before its first step. Bytes, unless said otherwise. */
 typedef struct ws_tune_plan {
-    uint64_t weights, trained, gradients, states, activations, logits, data, total;
+    uint64_t weights, trained, gradients, states, activations, logits, data;
+    uint64_t program; /**< libraries, tokenizer, tables, buffers of products */
+    uint64_t total;   /**< the peak that is expected */
     uint64_t limit;
     int64_t parameters, trained_parameters;
     double gflop_per_token;

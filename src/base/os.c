@@ -125,6 +125,12 @@ uint64_t ws_os_memory_now(void)
     return status_field(buf, "RssAnon:") + status_field(buf, "RssShmem:");
 }
 
+uint64_t ws_os_memory_resident(void)
+{
+    char buf[4096];
+    return read_status(buf, sizeof buf) ? status_field(buf, "VmRSS:") : 0;
+}
+
 uint64_t ws_os_memory_peak(void)
 {
     char buf[4096];

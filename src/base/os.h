@@ -21,6 +21,9 @@ WS_API uint64_t ws_os_memory_total(void);
 /** RssAnon + RssShmem of the process now, bytes. */
 WS_API uint64_t ws_os_memory_now(void);
 
+/** VmRSS: with the pages of files, programs and libraries, bytes. */
+WS_API uint64_t ws_os_memory_resident(void);
+
 /** VmHWM, bytes. */
 WS_API uint64_t ws_os_memory_peak(void);
 

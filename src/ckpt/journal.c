@@ -112,7 +112,7 @@ ws_status ws_journal_add(ws_journal *j, uint32_t type, uint64_t a, uint64_t b,
         memcpy(record + HEAD, payload, n);
     const ws_xxh128 sum = ws_xxh3(j->buf, SUM + HEAD + n);
     memcpy(record + HEAD + n, sum.b, SUM);
-    ws_step();
+    ws_stage_step();
     const ws_status st =
         ws_os_pwrite(j->fd, j->path, record, HEAD + n + SUM, j->end, err);
     if (st == WS_OK) {
@@ -266,7 +266,7 @@ ws_status ws_journal_resume(ws_journal **out, int fd, const char *path, const ch
         return st;
     }
     st = rewind_to(j, end, err);
-    ws_step();
+    ws_stage_step();
     if (st == WS_OK && ftruncate(fd, (off_t)j->end) != 0) {
         st = ws_fail_sys(err, WS_E_IO, errno, "cannot cut the journal");
         ws_err_at(err, path, NULL, -1);
@@ -297,7 +297,7 @@ ws_status ws_journal_synced(ws_journal *j, uint64_t mark, ws_err *err)
         ws_journal_add(j, WS_JOURNAL_OWN + OWN_SYNC, mark, 0, NULL, 0, err);
     if (st != WS_OK)
         return st;
-    ws_step();
+    ws_stage_step();
     if (fdatasync(j->fd) != 0) {
         ws_fail_sys(err, WS_E_IO, errno, "cannot sync the journal");
         ws_err_at(err, j->path, NULL, -1);

@@ -130,7 +130,7 @@ static ws_status try_folder(ws_stage *s, bool *again, ws_err *err)
     const char *base = strrchr(s->folder, '/');
     base = base == NULL ? s->folder : base + 1;
     *again = false;
-    ws_step();
+    ws_stage_step();
     if (mkdirat(s->parent_fd, base, 0700) != 0 && errno != EEXIST)
         return ws_stage_fail(s, errno, "make the staging folder", err);
     s->folder_fd =
@@ -145,7 +145,7 @@ static ws_status try_folder(ws_stage *s, bool *again, ws_err *err)
         ws_err_at(err, s->target, NULL, -1);
         return WS_E_EXISTS;
     }
-    ws_step();
+    ws_stage_step();
     s->lock_fd = openat(s->folder_fd, WS_STAGE_LOCK,
                         O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (s->lock_fd < 0) {
@@ -191,7 +191,7 @@ static bool in_folder(const ws_stage *s, const char *name)
 static ws_status remove_from_folder(const ws_stage *s, const char *name, ws_err *err)
 {
     snprintf(s->doomed, s->doomed_size, "%s/%s", s->folder, name);
-    ws_step();
+    ws_stage_step();
     return ws_os_remove_tree(s->doomed, err);
 }
 
@@ -216,9 +216,9 @@ static void remove_folder(const ws_stage *s)
     if (clear_folder(s, NULL) != WS_OK)
         return;
     const char *base = strrchr(s->folder, '/');
-    ws_step();
+    ws_stage_step();
     unlinkat(s->folder_fd, WS_STAGE_LOCK, 0);
-    ws_step();
+    ws_stage_step();
     unlinkat(s->parent_fd, base == NULL ? s->folder : base + 1, AT_REMOVEDIR);
 }
 
@@ -306,7 +306,7 @@ static ws_status remove_strays(const struct found *f, ws_err *err)
     size_t n = 0;
     ws_status st = ws_manifest_list(s->out, &files, &n, err);
     for (size_t i = 0; st == WS_OK && i < n; i++) {
-        ws_step();
+        ws_stage_step();
         if (!is_found(f, files[i]) && unlinkat(s->out_fd, files[i], 0) != 0)
             st = ws_stage_fail(s, errno, "clear the staging folder", err);
     }
@@ -389,13 +389,13 @@ static ws_status start(ws_stage *s, const ws_stage_opts *o, ws_diag *warnings,
     ws_status st = clear_folder(s, err);
     if (st != WS_OK)
         return st;
-    ws_step();
+    ws_stage_step();
     const int fd = openat(s->folder_fd, WS_STAGE_JOURNAL,
                           O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0)
         return ws_stage_fail(s, errno, "make the journal", err);
     if (s->is_dir) {
-        ws_step();
+        ws_stage_step();
         if (mkdirat(s->folder_fd, WS_STAGE_OUT, 0777) != 0 || !open_out(s)) {
             st = ws_stage_fail(s, errno, "make the staged directory", err);
             close(fd);

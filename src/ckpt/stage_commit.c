@@ -46,7 +46,7 @@ static bool rename_by(const ws_stage *s, unsigned flags)
 /** Rename `out` to the target where nothing is yet. False with errno. */
 static bool appear_new(const ws_stage *s)
 {
-    ws_step();
+    ws_stage_step();
     if (rename_by(s, RENAME_NOREPLACE))
         return true;
     if (!unknown_rename(errno))
@@ -54,7 +54,7 @@ static bool appear_new(const ws_stage *s)
     // a link never replaces; a directory rename replaces an empty one at most
     if (!s->is_dir &&
         linkat(s->folder_fd, WS_STAGE_OUT, s->parent_fd, s->name, 0) == 0) {
-        ws_step();
+        ws_stage_step();
         unlinkat(s->folder_fd, WS_STAGE_OUT, 0);
         return true;
     }
@@ -74,15 +74,15 @@ static bool appear_exchanged(const ws_stage *s)
     struct stat sb;
     if (!ws_stage_stat(s, &sb))
         return appear_new(s);
-    ws_step();
+    ws_stage_step();
     if (rename_by(s, RENAME_EXCHANGE))
         return true;
     if (!unknown_rename(errno))
         return false;
-    ws_step();
+    ws_stage_step();
     if (renameat(s->parent_fd, s->name, s->folder_fd, WS_STAGE_OLD) != 0)
         return false;
-    ws_step();
+    ws_stage_step();
     if (renameat(s->folder_fd, WS_STAGE_OUT, s->parent_fd, s->name) == 0)
         return true;
     const int sys = errno;
@@ -99,7 +99,7 @@ static ws_status appear(const ws_stage *s, ws_err *err)
     } else if (s->is_dir) {
         ok = appear_exchanged(s);
     } else {
-        ws_step();
+        ws_stage_step();
         ok = renameat(s->folder_fd, WS_STAGE_OUT, s->parent_fd, s->name) == 0;
     }
     if (ok)
@@ -115,7 +115,7 @@ ws_status ws_stage_restore(const ws_stage *s, ws_err *err)
     if (fstatat(s->folder_fd, WS_STAGE_OLD, &sb, AT_SYMLINK_NOFOLLOW) != 0 ||
         ws_stage_stat(s, &sb))
         return WS_OK;
-    ws_step();
+    ws_stage_step();
     return renameat(s->folder_fd, WS_STAGE_OLD, s->parent_fd, s->name) == 0
                ? WS_OK
                : ws_stage_fail(s, errno, "put the old directory back", err);
@@ -168,14 +168,14 @@ static ws_status write_synced(const ws_stage *s, int at, const char *name,
                               const void *data, size_t len, ws_err *err)
 {
     unlinkat(at, name, 0);
-    ws_step();
+    ws_stage_step();
     const int fd =
         openat(at, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
     if (fd < 0)
         return ws_stage_fail(s, errno, "create the manifest", err);
-    ws_step();
+    ws_stage_step();
     ws_status st = ws_os_pwrite(fd, s->target, data, len, 0, err);
-    ws_step();
+    ws_stage_step();
     if (st == WS_OK && fsync(fd) != 0)
         st = ws_stage_fail(s, errno, "sync the manifest", err);
     if (close(fd) != 0 && st == WS_OK)
@@ -196,7 +196,7 @@ static ws_status place_far(const ws_stage *s, int at, const char *name, ws_err *
         st = ws_file_read(&text, &len, from.p, WS_MANIFEST_MAX, err);
     if (st == WS_OK)
         st = write_synced(s, at, temp.p, text, len, err);
-    ws_step();
+    ws_stage_step();
     if (st == WS_OK && renameat(at, temp.p, at, name) != 0)
         st = ws_stage_fail(s, errno, "put the manifest in place", err);
     ws_free(text);
@@ -227,11 +227,11 @@ static ws_status place_manifest(const ws_stage *s, const char *path, int at,
 {
     const char *name = strrchr(path, '/') + 1;
     ws_status st = WS_OK;
-    ws_step();
+    ws_stage_step();
     if (renameat(s->folder_fd, WS_STAGE_MANIFEST, at, name) != 0)
         st = errno == EXDEV ? place_far(s, at, name, err)
                             : ws_stage_fail(s, errno, "put the manifest in place", err);
-    ws_step();
+    ws_stage_step();
     if (st == WS_OK && fsync(at) != 0 && errno != EINVAL)
         st = ws_stage_fail(s, errno, "sync the manifest's folder", err);
     return st;
@@ -242,7 +242,7 @@ static ws_status remove_manifest(const ws_stage *s, const char *path, ws_err *er
 {
     if (path == NULL || !ws_is_manifest(path))
         return WS_OK;
-    ws_step();
+    ws_stage_step();
     return unlink(path) == 0 || errno == ENOENT
                ? WS_OK
                : ws_stage_fail(s, errno, "remove the old manifest", err);
@@ -321,7 +321,7 @@ static ws_status show(const struct commit *c, ws_err *err)
         st = appear(s, err);
     if (st == WS_OK) {
         s->finished = true; // whatever fails now, the output is there and whole
-        ws_step();
+        ws_stage_step();
         if (fsync(s->parent_fd) != 0 && errno != EINVAL)
             st = ws_stage_fail(s, errno, "sync the output's folder", err);
     }

@@ -65,7 +65,7 @@ static ws_status make_parents(const ws_stage *s, const char *name, ws_err *err)
         char *folder = ws_strndup(name, (size_t)(slash - name));
         if (folder == NULL)
             return no_memory(s, err);
-        ws_step();
+        ws_stage_step();
         const bool ok = mkdirat(s->out_fd, folder, 0777) == 0 || errno == EEXIST;
         const int sys = errno;
         ws_free(folder);
@@ -127,7 +127,7 @@ static ws_status add_entry(ws_stage *s, const char *name, int fd, uint64_t bytes
 /** A new file in the staged directory, or the staged file: nothing may be there. */
 static ws_status create(const ws_stage *s, const char *name, int *fd, ws_err *err)
 {
-    ws_step();
+    ws_stage_step();
     *fd = openat(dir_of(s), name_of(s, name),
                  O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
     return *fd >= 0 ? WS_OK : fail_at(s, name, errno, "create", err);
@@ -174,7 +174,7 @@ ws_status ws_stage_file(ws_stage *s, const char *name, uint64_t bytes, int *id,
     if (fd < 0) {
         if ((st = create(s, name, &fd, err)) != WS_OK)
             return st;
-        ws_step();
+        ws_stage_step();
         // sparse: reserving blocks would cost a second pass over the pages of a tmpfs
         if (ftruncate(fd, (off_t)bytes) != 0)
             st = fail_at(s, name, errno, "grow", err);
@@ -218,7 +218,7 @@ ws_status ws_stage_write(ws_stage *s, int id, const void *data, size_t len,
                          uint64_t offset, ws_err *err)
 {
     struct ws_stage_entry *e = entry(s, id);
-    ws_step();
+    ws_stage_step();
     const ws_status st = ws_os_pwrite(e->fd, s->target, data, len, offset, err);
     if (st == WS_OK && e->n_windows > 0)
         count_windows(e, offset, len);
@@ -242,7 +242,7 @@ static ws_status create_again(ws_stage *s, const char *name, int *fd, ws_err *er
         st = make_parents(s, name, err);
     if (st != WS_OK)
         return st;
-    ws_step();
+    ws_stage_step();
     if (unlinkat(s->out_fd, name, 0) != 0 && errno != ENOENT)
         return fail_at(s, name, errno, "replace", err);
     return create(s, name, fd, err);
@@ -266,7 +266,7 @@ ws_status ws_stage_put(ws_stage *s, const char *name, const void *data, size_t l
     ws_status st = create_again(s, name, &fd, err);
     if (st != WS_OK)
         return st;
-    ws_step();
+    ws_stage_step();
     st = ws_os_pwrite(fd, s->target, data, len, 0, err);
     if (close(fd) != 0 && st == WS_OK)
         st = fail_at(s, name, errno, "write", err);
@@ -286,7 +286,7 @@ ws_status ws_stage_copy(ws_stage *s, const char *name, const char *from, ws_err 
     for (uint64_t at = 0; st == WS_OK && at < bytes; at += COPY_CHUNK) {
         const size_t n = bytes - at < COPY_CHUNK ? (size_t)(bytes - at) : COPY_CHUNK;
         st = ws_os_pread(in, from, buf, n, at, err);
-        ws_step();
+        ws_stage_step();
         if (st == WS_OK)
             st = ws_os_pwrite(fd, s->target, buf, n, at, err);
     }
@@ -336,7 +336,7 @@ static ws_status sync_entry(const ws_stage *s, const struct ws_stage_entry *e,
                                        O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0)
         return fail_at(s, e->name, errno, "reopen", err);
-    ws_step();
+    ws_stage_step();
     const bool ok = fsync(fd) == 0;
     const int sys = errno;
     if (e->fd < 0)
@@ -347,7 +347,7 @@ static ws_status sync_entry(const ws_stage *s, const struct ws_stage_entry *e,
 /** Sync a folder by its descriptor. Some file systems cannot, and say EINVAL. */
 static ws_status sync_folder(const ws_stage *s, int fd, ws_err *err)
 {
-    ws_step();
+    ws_stage_step();
     return fsync(fd) == 0 || errno == EINVAL
                ? WS_OK
                : ws_stage_fail(s, errno, "sync the folder", err);

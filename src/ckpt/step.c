@@ -24,7 +24,7 @@ void ws_stage_kill_after(long n)
     atomic_store(&steps_left, n);
 }
 
-void ws_step(void)
+void ws_stage_step(void)
 {
     if (atomic_load_explicit(&steps_left, memory_order_relaxed) >= 0 &&
         atomic_fetch_sub(&steps_left, 1) == 0)

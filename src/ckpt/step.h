@@ -10,7 +10,7 @@
 
 /** Called before each step that changes files of an output. Does nothing, but in tests
  * that asked for ws_stage_kill_after(). */
-WS_API void ws_step(void);
+WS_API void ws_stage_step(void);
 
 /** For tests: kill the process (SIGKILL) before the step after the next @p n;
  * negative: never. */

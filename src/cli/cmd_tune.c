@@ -290,6 +290,7 @@ static void plan_json(cJSON *to, const ws_tune_plan *p)
     ws_j_u64(o, "activations", p->activations);
     ws_j_u64(o, "logits", p->logits);
     ws_j_u64(o, "data", p->data);
+    ws_j_u64(o, "program", p->program);
     ws_j_u64(o, "total", p->total);
     ws_j_u64(o, "limit", p->limit);
     ws_j_num(to, "gflop_per_token", p->gflop_per_token);
@@ -340,7 +341,8 @@ static void estimate_print(ws_run *run, const ws_tune_result *r)
         { "weights", p->weights },  { "gradients", p->gradients },
         { "optimiser", p->states }, { "activations", p->activations },
         { "logits", p->logits },    { "data", p->data },
-        { "total", p->total },      { "limit", p->limit },
+        { "program", p->program },  { "total", p->total },
+        { "limit", p->limit },
     };
     char text[24], rate[24];
 

@@ -5,6 +5,7 @@
 
 #include <math.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/os.h"
 
@@ -63,6 +64,25 @@ static ws_status result_fill(const ws_tune *t, ws_tune_result *r, ws_err *err)
     return names_take(t, r, err);
 }
 
+static void usage_fill(ws_tune *t, ws_tune_result *r, double seconds)
+{
+    ws_usage *u = &r->usage;
+    struct stat sb;
+
+    ws_tune_note_memory(t);
+    u->seconds = seconds;
+    u->threads = ws_ctx_threads(t->ctx);
+    u->peak_memory = t->peak;
+    u->peak_resident = ws_os_memory_peak();
+    if (t->model != NULL && t->req->kind != WS_TUNE_SCRATCH)
+        u->read_bytes = ws_model_info_of(t->model)->bytes;
+    for (size_t i = 0; i < t->req->n_data + (t->req->val != NULL); i++)
+        if (t->sources != NULL && stat(t->sources[i].path, &sb) == 0)
+            u->read_bytes += (uint64_t)sb.st_size;
+    for (size_t i = 0; r->run != NULL && i < r->run->n_outputs; i++)
+        u->written_bytes += r->run->outputs[i].bytes;
+}
+
 ws_status ws_tune_run(ws_tune_result **out, const ws_tune_req *req, const ws_ctx *ctx,
                       ws_err *err)
 {
@@ -90,10 +110,9 @@ ws_status ws_tune_run(ws_tune_result **out, const ws_tune_req *req, const ws_ctx
     if (st == WS_OK) {
         ws_free(r->checkpoint); // the output is there: nothing to go on from
         r->checkpoint = NULL;
-        r->usage.seconds = ws_os_now() - began;
-        r->usage.threads = ws_ctx_threads(ctx);
-        r->usage.peak_resident = ws_os_memory_peak();
     }
+    if (st == WS_OK || st == WS_E_INTERRUPTED)
+        usage_fill(&t, r, ws_os_now() - began);
     ws_tune_state_close(&t, st != WS_OK && ws_tune_state_kept(&t));
     ws_tune_close(&t);
     if (st == WS_OK || st == WS_E_INTERRUPTED)

@@ -87,6 +87,7 @@ typedef struct ws_tune {
 
     double started, lost; /**< seconds: first step of this run; validation and saving */
     uint64_t tokens_here; /**< since started */
+    uint64_t peak;        /**< largest RssAnon + RssShmem seen */
     double shown_at;
     const char *stopped;
     ws_tune_plan plan;
@@ -116,6 +117,9 @@ ws_status ws_tune_factors_fill(ws_tune *t, ws_err *err);
 /* ---- tune_loop.c ---- */
 
 ws_status ws_tune_loop(ws_tune *t, ws_err *err);
+
+/** Keep the largest memory in use, for the report. */
+void ws_tune_note_memory(ws_tune *t);
 
 /** A batch of data as rows for a step; it borrows. */
 ws_step_batch ws_tune_rows(const ws_batch *b);

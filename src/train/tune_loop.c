@@ -50,6 +50,12 @@ static ws_status not_finite(const ws_tune *t, double loss, int64_t bad, ws_err *
     return ws_err_at(err, t->req->model, name, -1);
 }
 
+void ws_tune_note_memory(ws_tune *t)
+{
+    const uint64_t now = ws_os_memory_now();
+    t->peak = now > t->peak ? now : t->peak;
+}
+
 /* ---- one step ---- */
 
 static ws_status micro_run(ws_tune *t, const ws_batch *b, double scale, double *loss,
@@ -255,6 +261,7 @@ ws_status ws_tune_loop(ws_tune *t, ws_err *err)
         if (stop_asked(t))
             return stop_here(t, err);
         st = step_run(t, &s, err);
+        ws_tune_note_memory(t);
         if (st == WS_OK)
             st = tell(t, &s, err);
         if (st == WS_OK && !t->req->estimate)

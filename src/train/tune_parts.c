@@ -8,9 +8,13 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/os.h"
 #include "train/tune.h"
 #include "wsurg/pattern.h"
 #include "wsurg/text.h"
+
+/** Bytes of packed panels that the BLAS keeps for each thread, as measured. */
+enum { PRODUCT_BUFFER = 1 << 20 };
 
 static ws_status no_memory(ws_err *err)
 {
@@ -262,6 +266,17 @@ static ws_status masters_make(ws_tune *t, ws_err *err)
     return WS_OK;
 }
 
+/** What the process holds beside weights and data; asked before anything else is
+ * taken. Memory that a caller freed and the heap kept counts too: it is resident. */
+static uint64_t program_bytes(const ws_tune *t)
+{
+    const uint64_t known = ws_model_info_of(t->model)->bytes + t->plan.data;
+    const uint64_t now = ws_os_memory_resident();
+    const uint64_t products = (uint64_t)ws_ctx_threads(t->ctx) * PRODUCT_BUFFER;
+
+    return (now > known ? now - known : 0) + products;
+}
+
 static ws_status step_make(ws_tune *t, uint64_t beside, ws_err *err)
 {
     const ws_data_info *d = ws_data_info_of(t->data);
@@ -271,7 +286,7 @@ static ws_status step_make(ws_tune *t, uint64_t beside, ws_err *err)
             : d->longest;
     const ws_step_opts o = { .rows = t->req->batch * longest * (t->pairs ? 2 : 1),
                              .positions = longest,
-                             .beside = beside + t->plan.data };
+                             .beside = beside + t->plan.data + t->plan.program };
     ws_status st = ws_step_new(&t->step, t->model, t->want, &o, NULL, &t->roomy, err);
     if (st)
         return st;
@@ -298,6 +313,7 @@ static ws_status step_make(ws_tune *t, uint64_t beside, ws_err *err)
 ws_status ws_tune_parts(ws_tune *t, ws_err *err)
 {
     uint64_t masters = 0;
+    t->plan.program = program_bytes(t);
     ws_status st = choose(t, err);
 
     if (st)

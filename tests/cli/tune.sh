@@ -43,7 +43,7 @@ echo '- LoRA, validated, accumulated'
 set -- "$@" --lora --rank 2 --target q_proj --accumulate 2 --val val.jsonl --eval-every 2
 wsurg tune "$@" -j 1 -o a1 -q --json=a.json
 jsoncheck "$SCHEMA" a.json
-sed -E -e 's/("(bytes|tokens_per_second|loss[a-z_]*|weights|activations|logits|data|total|limit|gflop_per_token)":)[0-9.e+-]+/\1N/g' \
+sed -E -e 's/("(bytes|tokens_per_second|loss[a-z_]*|weights|activations|logits|data|program|total|limit|gflop_per_token)":)[0-9.e+-]+/\1N/g' \
     -e 's/(xxh3-128|sha256):[0-9a-f]+/\1:DIGEST/g' a.json
 wsurg tune "$@" -j 2 -o a2 -q
 cmp a1/adapter_model.safetensors a2/adapter_model.safetensors && echo 'the same bytes'
@@ -62,3 +62,30 @@ cmp n1/model.safetensors n2/model.safetensors && ls n1 &&
 echo '- estimate'
 wsurg tune "$@" --estimate -q | sed -E 's/[0-9.]+/N/g'
 ls -d tuned2 .tuned2.tune 2>/dev/null || echo 'nothing is written'
+
+echo '- memory: what was said before, and what it came to'
+yes 'sum: 1+1 = 2' | head -n 3000 >text.txt
+for kind in --full --lora '--from-scratch new'; do
+    model=llm && [ "$kind" = "${kind#--from}" ] || model=
+    wsurg tune $model $kind --data text.txt --steps 2 -j 2 -o m1 --force -q --json=m.json
+    sed -E 's/.*"program":([0-9]+),"total":([0-9]+),.*"peak_memory_bytes":([0-9]+).*/\1 \2 \3/' \
+        m.json >m.txt
+    read -r program total peak <m.txt
+    # A build that watches its memory holds more than it says; the pages of libraries
+    # are in what is said, and not in the peak.
+    if [ "$program" -gt 40000000 ] ||
+        { [ "$peak" -le "$total" ] && [ $((peak * 13)) -ge $((total * 10)) ]; }; then
+        echo "$kind as said"
+    else
+        echo "$kind: said $total, was $peak"
+    fi
+done
+wsurg tune llm --full --data text.txt --max-memory 24MiB -o m2 --log m2.jsonl 2>err.txt
+echo $? && sed -E 's/[0-9.]+ [kMG]B/N MB/g' err.txt
+[ ! -e m2 ] && [ ! -e m2.jsonl ] && echo 'before it began'
+
+echo '- a weight that is too large'
+cp -r llm huge && chmod -R u+w huge
+bytes=$(wc -c <huge/model.safetensors)
+printf '\177\177' | dd of=huge/model.safetensors bs=1 seek=$((bytes - 2)) conv=notrunc 2>dd.txt
+wsurg tune huge --full --data sums.jsonl --seq 48 -o m3 2>&1; echo $?

@@ -83,6 +83,64 @@ static void windows_follow_the_keys(void **state)
     ws_arena_free(&a);
 }
 
+/** Every hostile file is refused in one line that names its key. */
+static void hostile_values_are_refused_by_name(void **state)
+{
+    static const struct {
+        const char *key, *value;
+    } cases[] = {
+        { "hidden_size", "-64" },
+        { "hidden_size", "1e12" },
+        { "hidden_size", "64.5" },
+        { "hidden_size", "\"64\"" },
+        { "hidden_size", "[64]" },
+        { "hidden_size", "9223372036854775808" },
+        { "num_hidden_layers", "0" },
+        { "num_hidden_layers", "16777216" },
+        { "num_attention_heads", "-1" },
+        { "num_attention_heads", "7" },
+        { "intermediate_size", "{}" },
+        { "vocab_size", "true" },
+        { "vocab_size", "1e400" },
+        { "head_dim", "16777216" },
+        { "rms_norm_eps", "-1" },
+        { "tie_word_embeddings", "\"yes\"" },
+        { "rope_theta", "\"hot\"" },
+        { "rope_scaling", "[1]" },
+        { "rope_scaling", "{\"rope_type\":\"linear\",\"factor\":\"4\"}" },
+        { "rope_scaling", "{\"rope_type\":7}" },
+        { "model_type", "7" },
+        { "model_type", "\"gpt9\"" },
+    };
+    static const char *const dims[] = { "hidden_size", "num_hidden_layers",
+                                        "num_attention_heads", "intermediate_size",
+                                        "vocab_size" };
+    static const char *const values[] = { "64", "3", "8", "96", "50" };
+    ws_model_desc d;
+    ws_arena a = { 0 };
+    char text[1024];
+    (void)state;
+
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const bool type = strcmp(cases[i].key, "model_type") == 0;
+        int n = snprintf(text, sizeof text, "{\"%s\":%s", cases[i].key, cases[i].value);
+        for (size_t k = 0; k < 5; k++)
+            if (strcmp(dims[k], cases[i].key) != 0)
+                n += snprintf(text + n, sizeof text - (size_t)n, ",\"%s\":%s", dims[k],
+                              values[k]);
+        snprintf(text + n, sizeof text - (size_t)n, "%s}",
+                 type ? "" : ",\"model_type\":\"llama\"");
+        err = (ws_err)WS_ERR_INIT;
+        const ws_status st =
+            ws_model_desc_parse(&d, text, strlen(text), "c.json", &a, &err);
+        if (st != WS_E_HEADER && st != WS_E_UNSUPPORTED)
+            fail_msg("%s %s: status %d", cases[i].key, cases[i].value, (int)st);
+        assert_null(strchr(err.msg, '\n'));
+        assert_true(err.msg[0] != '\0');
+    }
+    ws_arena_free(&a);
+}
+
 static void what_changes_numbers_unknown_is_refused_by_name(void **state)
 {
     static const struct {
@@ -127,6 +185,7 @@ int main(void)
         cmocka_unit_test(defaults_are_those_of_the_family),
         cmocka_unit_test(both_generations_of_rope_keys_are_read),
         cmocka_unit_test(windows_follow_the_keys),
+        cmocka_unit_test(hostile_values_are_refused_by_name),
         cmocka_unit_test(what_changes_numbers_unknown_is_refused_by_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
