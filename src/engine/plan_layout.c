@@ -49,11 +49,13 @@ static void set_target(ws_plan *plan)
         }
 }
 
-/** File of the base that holds the tensor, or the last one for tensors it lacks. */
+/** File of the base that holds the tensor; the last one for tensors it lacks and for
+ * those that are computed. */
 static uint32_t base_file(const ws_plan *plan, const ws_plan_tensor *pt)
 {
     const ws_tensor *t = ws_ckpt_find(plan->inputs[0].ckpt, pt->t.name);
-    return t != NULL ? t->file : (uint32_t)(plan->n_files - 1);
+    return t != NULL && t->file < plan->n_files ? t->file
+                                                : (uint32_t)(plan->n_files - 1);
 }
 
 /** Give each tensor its file; names the files. */
@@ -89,7 +91,8 @@ static void assign_files(ws_plan *plan)
         if (given)
             plan->files[f].name =
                 ws_arena_strdup(&plan->priv->arena, plan->priv->given->files[f]);
-        else if (plan->n_files > 1 && w->shard_like_base)
+        else if (plan->n_files > 1 && w->shard_like_base &&
+                 ends_with(ws_ckpt_file_at(like, f)->name, ".safetensors"))
             plan->files[f].name = ws_ckpt_file_at(like, f)->name;
         else if (plan->n_files > 1)
             plan->files[f].name = ws_plan_format(

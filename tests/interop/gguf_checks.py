@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
-"""gguf_checks.py - wsurg's reading of GGUF against the gguf package.
+"""gguf_checks.py - wsurg's GGUF against the gguf package.
 
 gguf_checks.py --wsurg BINARY
 
 Files that the package writes, of every type that wsurg reads, must give the numbers of its
-own dequantisation, in Hugging Face's names and layout.
+own dequantisation, in Hugging Face's names and layout. Files that wsurg writes must hold
+the bytes that the package's writer and quantiser give.
 """
 
 import argparse
-import struct
+import json
 import subprocess
 import sys
 import tempfile
@@ -203,6 +204,48 @@ def check_models(c, wsurg, work):
         c.check(f"{arch}: merges are equal", outs[0] == outs[1] != b"", "bytes differ")
 
 
+def check_written(c, wsurg, work):
+    """What wsurg writes, the package reads: the tensors that its own writer would give."""
+    common = {"num_hidden_layers": 2, "hidden_size": 256, "intermediate_size": 512,
+              "num_attention_heads": HEADS, "num_key_value_heads": KV_HEADS,
+              "max_position_embeddings": 128, "vocab_size": 64}
+    configs = {a: common for a in ("llama", "qwen2", "qwen3")}
+    configs["gpt2"] = {"n_layer": 2, "n_ctx": 32, "n_embd": 96, "n_head": 4}
+    models = {"llama": llama(None), "qwen2": qwen(False), "qwen3": qwen(True), "gpt2": gpt2()}
+    for arch, tensors in models.items():
+        model = work / f"{arch}-model"
+        model.mkdir()
+        save_file(tensors, model / "model.safetensors", {"format": "pt"})
+        (model / "config.json").write_text(json.dumps({"model_type": arch, **configs[arch]}))
+        for dtype, kind in (("f32", T.F32), ("f16", T.F16), ("bf16", T.BF16), ("q8_0", T.Q8_0)):
+            name, ours, theirs = f"{arch} as {dtype}", work / "ours.gguf", work / "theirs.gguf"
+            done = run(wsurg, "convert", model, "--dtype", dtype, "--no-tokenizer", "-o", ours,
+                       "--force", "--manifest", "none")
+            c.check(name, done.returncode == 0, done.stderr)
+            if done.returncode:
+                continue
+            write_model(theirs, arch, tensors, kind)
+            a, b = gguf.GGUFReader(ours), gguf.GGUFReader(theirs)
+            c.check(f"{name}: architecture",
+                    a.get_field("general.architecture").contents() == arch, "another")
+            c.check(f"{name}: heads",
+                    a.get_field(f"{arch}.attention.head_count").contents() == HEADS, "another")
+            want = {t.name: t for t in b.tensors}
+            c.check(f"{name}: names", {t.name for t in a.tensors} == set(want), "other tensors")
+            for t in a.tensors:
+                w = want[t.name]
+                if t.name == "position_embd.weight":  # F32 in llama.cpp's converter
+                    same = np.array_equal(t.data, tensors["transformer.wpe.weight"])
+                else:
+                    same = (t.tensor_type == w.tensor_type and list(t.shape) == list(w.shape)
+                            and t.data.tobytes() == w.data.tobytes())
+                if not same:
+                    c.check(f"{name}: {t.name}", False, f"{t.tensor_type} {w.tensor_type} differ")
+            if dtype == "f32":
+                done = run(wsurg, "diff", ours, model)
+                c.check(f"{name}: read back", done.returncode == 0, done.stdout[-300:])
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--wsurg", required=True)
@@ -212,6 +255,7 @@ def main():
         work = Path(folder)
         check_types(c, args.wsurg, work)
         check_models(c, args.wsurg, work)
+        check_written(c, args.wsurg, work)
     print(f"{c.passed} passed, {c.failed} failed, 0 skipped")
     return c.failed > 0
 

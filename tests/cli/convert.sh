@@ -1,0 +1,17 @@
+cp -r "$CASES/../../examples/models/base" base
+wsurg convert base --dtype f32 --no-tokenizer -o base.gguf --no-provenance; echo $?
+wsurg convert base.gguf -o back.st -q --no-provenance; echo $?
+wsurg convert base --dtype f32 -o base32.st -q --no-provenance
+cmp back.st base32.st && echo same
+wsurg diff base.gguf base32.st | tail -n 2
+wsurg convert base --dtype q8_0 --no-tokenizer -o q8.gguf -q && wsurg verify q8.gguf
+wsurg convert base --dtype f16 --shard-size 400KB -o half -q && ls half
+wsurg convert base -o x.gguf; echo $?
+wsurg convert base --dtype q8_0 -o x; echo $?
+wsurg convert base; echo $?
+wsurg convert back.st --no-tokenizer -o x.gguf; echo $?
+wsurg convert base.gguf -o base.gguf --no-tokenizer --companions-from base; echo $?
+printf 'GGUF\3\0\0\0\377\377\377\377\377\377\377\377\0\0\0\0\0\0\0\0' >bad.gguf
+wsurg inspect bad.gguf; echo $?
+head -c 3000 base.gguf >cut.gguf
+wsurg inspect cut.gguf; echo $?
