@@ -161,7 +161,7 @@ static ws_status write_model(ws_tune *t, ws_result **out, ws_err *err)
 
 /* ---- an adapter ---- */
 
-/** The weights that manifest @p m of output @p w lists, as those of any other output. */
+/** The weights that manifest @p m of output @p w lists, as of any other output. */
 static ws_status adapter_result(ws_result **out, const ws_manifest *m,
                                 const ws_write_opts *w, ws_err *err)
 {
