@@ -191,8 +191,12 @@ def check_split(name, make, work, rank):
             off = distance(b.T @ b, torch.diag(s))
             check(f"{name} {mode} {module}: B'B = S", off <= 1e-4, f"{off:.3g}")
             if mode == "ipm" and condition <= 1e5:  # beyond it PEFT's float32 has no such digits
-                off = distance(b @ a, theirs[module])
-                check(f"{name} {module}: PEFT", off <= 1e-4, f"{off:.3g}")
+                # PEFT inverts in float32: what it is itself from float64 is not ours to match
+                exact = u @ (u.T @ w)
+                own, off = distance(b @ a, exact), distance(b @ a, theirs[module])
+                error = distance(theirs[module], exact)
+                check(f"{name} {module}: PEFT", off <= 1e-4 or (own <= 1e-5 and off <= own + error),
+                      f"{off:.3g}, ours {own:.3g} and PEFT's {error:.3g} from float64")
         same_logits(f"{name} {mode}", model, out / "residual", out / "adapter")
     out = home.parent / f"{name}-keep"
     run("decompose", home, "--pissa", "--rank", rank, "--keep-base", "-o", out)
