@@ -5,13 +5,13 @@ while [ $i -lt 60 ]; do
     printf '{"prompt":"sum: %d+%d =","completion":" %d\\n"}\n' $i $i $((i + i))
     i=$((i + 1))
 done >sums.jsonl
-set -- llm --data sums.jsonl --full --batch 1 --seq 32 --lr 1e-3 --steps 120 --save-every 2
+set -- llm --data sums.jsonl --full --batch 1 --seq 32 --lr 1e-3 --steps 200
 set -- "$@" --progress none
 wsurg tune "$@" -j 1 -o whole -q
 
-for how in KILL.1 KILL.2 TERM.1 TERM.2; do
+for how in KILL.1 KILL.2 TERM.2; do
     signal=${how%.*} threads=${how#*.} out=$how
-    wsurg tune "$@" -j $threads -o $out -q --json=$how.json 2>err.txt &
+    wsurg tune "$@" -j $threads -o $out -q --save-every 20 --json=$how.json 2>err.txt &
     pid=$!
     until ls .$out.tune 2>/dev/null | grep -q '^step-'; do
         kill -0 $pid 2>/dev/null || break
