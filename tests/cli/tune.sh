@@ -60,7 +60,7 @@ cmp n1/model.safetensors n2/model.safetensors && ls n1 &&
     wsurg inspect n1 | head -n 2
 
 echo '- estimate'
-wsurg tune "$@" --estimate -q | sed -E -e 's/[0-9.]+( k)? tokens/N tokens/' \
+wsurg tune "$@" --estimate -q | sed -E -e 's/[0-9.]+[^0-9a-z]*([kM][^0-9a-z]*)?tokens/N tokens/' \
     -e 's/^(time +).* for/\1N s for/' -e 's/[0-9.]+/N/g'
 ls -d tuned2 .tuned2.tune 2>/dev/null || echo 'nothing is written'
 
