@@ -47,7 +47,9 @@ static inline float exp_one(float x)
     memcpy(&bits, &t, sizeof bits);
     const int32_t whole = bits - 0x4b400000;
     const int32_t half = whole >> 1;
-    const int32_t b1 = (half + 127) << 23, b2 = (whole - half + 127) << 23;
+    // of a NaN these are anything, and the product is NaN: so no signed shift
+    const uint32_t b1 = (uint32_t)(half + 127) << 23;
+    const uint32_t b2 = (uint32_t)(whole - half + 127) << 23;
     float s1, s2;
     memcpy(&s1, &b1, sizeof s1);
     memcpy(&s2, &b2, sizeof s2);
