@@ -240,6 +240,8 @@ static void rope_read(struct reader *r, ws_model_desc *d, const struct family *f
     p->theta = real_of(r, o, "rope_theta", p->theta);
     double partial = real_of(r, r->root, "partial_rotary_factor", 1.0);
     partial = real_of(r, o, "partial_rotary_factor", partial);
+    if (!(partial >= 0.0 && partial <= 1.0))
+        partial = 0.0; // refused below
     p->dim = (int64_t)((double)d->D * partial);
     p->factor = real_of(r, o, "factor", 1.0);
     p->low = real_of(r, o, "low_freq_factor", 1.0);

@@ -107,6 +107,8 @@ static void hostile_values_are_refused_by_name(void **state)
         { "tie_word_embeddings", "\"yes\"" },
         { "rope_theta", "\"hot\"" },
         { "rope_scaling", "[1]" },
+        { "partial_rotary_factor", "1e300" },
+        { "partial_rotary_factor", "-1e300" },
         { "rope_scaling", "{\"rope_type\":\"linear\",\"factor\":\"4\"}" },
         { "rope_scaling", "{\"rope_type\":7}" },
         { "model_type", "7" },
