@@ -44,6 +44,9 @@ WS_API void *ws_calloc(size_t n, size_t size);
 
 /** Grow or shrink; the old block stays when NULL comes back. */
 WS_API void *ws_realloc(void *p, size_t size);
+/** Room for one more item of @p size bytes in an array of @p n that holds *cap; half as
+ * many again when it is full. False, and nothing changed, without memory. */
+WS_API bool ws_grow(void **items, size_t n, size_t *cap, size_t size);
 WS_API void ws_free(void *p);
 WS_API char *ws_strdup(const char *s);
 WS_API char *ws_strndup(const char *s, size_t n);

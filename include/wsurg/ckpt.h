@@ -8,6 +8,7 @@
 #ifndef WSURG_CKPT_H
 #define WSURG_CKPT_H
 
+#include "wsurg/alloc.h"
 #include "wsurg/ctx.h"
 #include "wsurg/dtype.h"
 #include "wsurg/err.h"
@@ -76,6 +77,11 @@ WS_API const char *ws_ckpt_home(const ws_ckpt *c);
 /** The label of CLI.md: stem of the name (`a` for `dir/a.safetensors`, `x` for
  * `dir/x/`). */
 WS_API const char *ws_ckpt_label(const ws_ckpt *c);
+
+/** The label of all[i] among (n) others: numbered from 1 where labels are equal. NULL
+ * without memory in @p arena. */
+WS_API const char *ws_ckpt_label_among(const ws_ckpt *const *all, size_t n, size_t i,
+                                       ws_arena *arena);
 
 /** "safetensors", "safetensors-sharded", ... */
 WS_API const char *ws_ckpt_format(const ws_ckpt *c);

@@ -60,6 +60,10 @@ WS_API ws_xxh128 ws_model_digest(const char *const *names, const ws_xxh128 *tens
 WS_API ws_status ws_ckpt_digest(const ws_ckpt *c, const ws_ctx *ctx, ws_xxh128 *out,
                                 ws_err *err);
 
+/** The same as text, "xxh3-128:...". */
+WS_API ws_status ws_ckpt_digest_text(const ws_ckpt *c, const ws_ctx *ctx, char out[48],
+                                     ws_err *err);
+
 #ifdef __cplusplus
 }
 #endif

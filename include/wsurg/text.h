@@ -34,6 +34,9 @@ WS_API void ws_buf_printf(ws_buf *b, const char *fmt, ...)
 WS_API void ws_buf_json_string(ws_buf *b, const char *s, size_t n);
 WS_API void ws_buf_free(ws_buf *b);
 
+/** "dir/name", from the heap; NULL without memory. */
+WS_API char *ws_path_join(const char *dir, const char *name);
+
 /** Whether n bytes are valid UTF-8 (no overlong forms, no surrogates, nothing above
  * U+10FFFF). */
 WS_API bool ws_utf8_valid(const char *s, size_t n);

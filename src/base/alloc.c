@@ -54,6 +54,20 @@ void *ws_realloc(void *p, size_t size)
     return p == NULL ? counted(q) : q;
 }
 
+bool ws_grow(void **items, size_t n, size_t *cap, size_t size)
+{
+    if (n < *cap)
+        return true;
+    const size_t want = *cap == 0 ? 16 : *cap + *cap / 2;
+    size_t bytes;
+    void *p = ws_mul_size(want, size, &bytes) ? ws_realloc(*items, bytes) : NULL;
+    if (p == NULL)
+        return false;
+    *items = p;
+    *cap = want;
+    return true;
+}
+
 void ws_free(void *p)
 {
     if (p == NULL)

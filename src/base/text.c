@@ -97,6 +97,19 @@ void ws_buf_free(ws_buf *b)
     *b = (ws_buf){ 0 };
 }
 
+char *ws_path_join(const char *dir, const char *name)
+{
+    ws_buf b = { 0 };
+    const size_t n = strlen(dir);
+    ws_buf_add(&b, dir, n);
+    if (n > 0 && dir[n - 1] != '/')
+        ws_buf_putc(&b, '/');
+    ws_buf_puts(&b, name);
+    if (b.failed)
+        ws_buf_free(&b);
+    return b.p;
+}
+
 /** Length of the valid UTF-8 sequence at s (n bytes left), or 0. */
 static size_t utf8_len(const unsigned char *s, size_t n)
 {

@@ -9,6 +9,7 @@
 #include "wsurg/ckpt.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -167,21 +168,6 @@ size_t ws_ckpt_lookup(const ws_ckpt *c, const char *name)
 
 /* ---- building ---- */
 
-/** Room for one more item of @p size bytes in a growing array. */
-static bool grow(void **items, size_t n, size_t *cap, size_t size)
-{
-    if (n < *cap)
-        return true;
-    const size_t want = *cap == 0 ? 16 : *cap + *cap / 2;
-    size_t bytes;
-    void *p = ws_mul_size(want, size, &bytes) ? ws_realloc(*items, bytes) : NULL;
-    if (p == NULL)
-        return false;
-    *items = p;
-    *cap = want;
-    return true;
-}
-
 ws_status ws_tensor_measure(ws_tensor *t, ws_err *err)
 {
     const unsigned bits_each = ws_dtype_info(t->dtype)->bits;
@@ -241,7 +227,7 @@ ws_status ws_ckpt_add_tensor(ws_ckpt *c, const ws_tensor *t, uint64_t at, ws_err
     const size_t slot = slot_find(c, t->name, hash);
     if (c->slots[slot].record != 0)
         return report_twice(c, &c->records[c->slots[slot].record - 1].t, t, err);
-    if (!grow((void **)&c->records, c->n, &c->cap, sizeof *c->records))
+    if (!ws_grow((void **)&c->records, c->n, &c->cap, sizeof *c->records))
         return no_memory(c, err);
 
     struct ws_record *r = &c->records[c->n];
@@ -262,7 +248,7 @@ ws_status ws_ckpt_add_tensor(ws_ckpt *c, const ws_tensor *t, uint64_t at, ws_err
 
 ws_status ws_ckpt_add_meta(ws_ckpt *c, const char *key, const char *value, ws_err *err)
 {
-    if (!grow((void **)&c->meta, c->n_meta, &c->cap_meta, sizeof *c->meta))
+    if (!ws_grow((void **)&c->meta, c->n_meta, &c->cap_meta, sizeof *c->meta))
         return ws_fail(err, WS_E_MEMORY, "no memory for metadata");
     const ws_meta m = { ws_arena_strdup(&c->arena, key),
                         ws_arena_strdup(&c->arena, value) };
@@ -395,6 +381,25 @@ const char *ws_ckpt_home(const ws_ckpt *c)
 const char *ws_ckpt_label(const ws_ckpt *c)
 {
     return c->label;
+}
+
+const char *ws_ckpt_label_among(const ws_ckpt *const *all, size_t n, size_t i,
+                                ws_arena *arena)
+{
+    const char *stem = all[i]->label;
+    size_t same = 0, before = 0;
+    for (size_t k = 0; k < n; k++)
+        if (strcmp(stem, all[k]->label) == 0) {
+            same++;
+            before += k <= i;
+        }
+    if (same == 1)
+        return stem;
+    const size_t size = strlen(stem) + 24;
+    char *text = ws_arena_alloc(arena, size);
+    if (text != NULL)
+        snprintf(text, size, "%s-%zu", stem, before);
+    return text;
 }
 
 const char *ws_ckpt_format(const ws_ckpt *c)

@@ -9,6 +9,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
@@ -286,4 +287,17 @@ ws_status ws_ckpt_digest(const ws_ckpt *c, const ws_ctx *ctx, ws_xxh128 *out,
     ws_free(job.slices);
     ws_free(job.buffers);
     return st;
+}
+
+ws_status ws_ckpt_digest_text(const ws_ckpt *c, const ws_ctx *ctx, char out[48],
+                              ws_err *err)
+{
+    ws_xxh128 digest;
+    char hex[33];
+    const ws_status st = ws_ckpt_digest(c, ctx, &digest, err);
+    if (st != WS_OK)
+        return st;
+    ws_xxh128_hex(digest, hex);
+    snprintf(out, 48, "xxh3-128:%s", hex);
+    return WS_OK;
 }

@@ -186,20 +186,6 @@ static ws_status layout_choose(const struct listing *l, const char *path,
     return WS_OK;
 }
 
-/** "dir/name", from the heap; NULL without memory. */
-static char *join(const char *dir, const char *name)
-{
-    ws_buf b = { 0 };
-    const size_t n = strlen(dir);
-    ws_buf_add(&b, dir, n);
-    if (n > 0 && dir[n - 1] != '/')
-        ws_buf_putc(&b, '/');
-    ws_buf_puts(&b, name);
-    if (b.failed)
-        ws_buf_free(&b);
-    return b.p;
-}
-
 /** A file of PyTorch's. */
 static ws_status bin_load(ws_ckpt *c, uint32_t file, ws_diag *warnings, ws_err *err)
 {
@@ -222,7 +208,7 @@ static ws_status file_load(ws_ckpt *c, const char *name, bool single, ws_diag *w
 {
     uint32_t file;
     ws_err why = WS_ERR_INIT;
-    char *path = join(c->path, name);
+    char *path = ws_path_join(c->path, name);
     if (path == NULL)
         return ws_fail(err, WS_E_MEMORY, "no memory for a path");
     ws_status st = ws_ckpt_add_file(c, name, path, &file, &why);
@@ -362,7 +348,7 @@ static ws_status shards_load(ws_ckpt *c, const char *index, ws_diag *warnings,
                              ws_err *err)
 {
     ws_hf_index x = { 0 };
-    char *text = NULL, *path = join(c->path, index);
+    char *text = NULL, *path = ws_path_join(c->path, index);
     const char *ending = strcmp(index, INDEX) == 0 ? ".safetensors" : ".bin";
     size_t len = 0;
     if (path == NULL)
@@ -393,7 +379,7 @@ static ws_status shards_load(ws_ckpt *c, const char *index, ws_diag *warnings,
 static ws_status config_load(ws_ckpt *c, ws_err *err)
 {
     ws_err why = WS_ERR_INIT;
-    char *path = join(c->path, CONFIG);
+    char *path = ws_path_join(c->path, CONFIG);
     if (path == NULL)
         return ws_fail(err, WS_E_MEMORY, "no memory for a path");
     ws_status st = ws_file_read(&c->config, &c->config_len, path, MAX_CONFIG, &why);

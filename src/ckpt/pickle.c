@@ -55,21 +55,6 @@ static ws_status no_memory(machine *m)
     return ws_fail(m->err, WS_E_MEMORY, "no memory for a pickle of %zu bytes", m->n);
 }
 
-/** Room for one more item of @p size bytes. */
-static bool grow(void **items, size_t n, size_t *cap, size_t size)
-{
-    if (n < *cap)
-        return true;
-    const size_t want = *cap == 0 ? 64 : *cap + *cap / 2;
-    size_t bytes;
-    void *p = ws_mul_size(want, size, &bytes) ? ws_realloc(*items, bytes) : NULL;
-    if (p == NULL)
-        return false;
-    *items = p;
-    *cap = want;
-    return true;
-}
-
 /* ---- input ---- */
 
 /** @p n bytes of the program, or NULL at its end (reported). */
@@ -97,7 +82,7 @@ static ws_status push_number(machine *m, uint32_t node)
 {
     if (m->n_stack >= MAX_STACK)
         return bad(m, "stack is deeper than 65536");
-    if (!grow((void **)&m->stack, m->n_stack, &m->cap_stack, sizeof *m->stack))
+    if (!ws_grow((void **)&m->stack, m->n_stack, &m->cap_stack, sizeof *m->stack))
         return no_memory(m);
     m->stack[m->n_stack++] = node;
     return WS_OK;
@@ -108,7 +93,7 @@ static ws_status push(machine *m, pickle_node node)
     // a state dict has a value in some five bytes; this bounds what hostile ones take
     if (m->n_nodes >= MANY_NODES + m->n / 16)
         return bad(m, "too many values");
-    if (!grow((void **)&m->nodes, m->n_nodes, &m->cap_nodes, sizeof *m->nodes))
+    if (!ws_grow((void **)&m->nodes, m->n_nodes, &m->cap_nodes, sizeof *m->nodes))
         return no_memory(m);
     m->nodes[m->n_nodes] = node;
     return push_number(m, (uint32_t)m->n_nodes++);
@@ -144,7 +129,7 @@ static ws_status append(machine *m, uint32_t container, uint32_t node)
     if (m->n_cells >= 2 * MANY_NODES + m->n / 8)
         return bad(m, "too many values");
     while (m->n_cells >= m->cap_cells)
-        if (!grow((void **)&m->cells, m->cap_cells, &m->cap_cells, sizeof *m->cells))
+        if (!ws_grow((void **)&m->cells, m->cap_cells, &m->cap_cells, sizeof *m->cells))
             return no_memory(m);
     const uint32_t cell = (uint32_t)m->n_cells++;
     pickle_node *c = &m->nodes[container];
@@ -318,7 +303,7 @@ static ws_status op_put(machine *m, size_t width)
     if (i > m->n_memo)
         return bad(m, "memo numbers are out of order");
     if (i == m->n_memo) {
-        if (!grow((void **)&m->memo, m->n_memo, &m->cap_memo, sizeof *m->memo))
+        if (!ws_grow((void **)&m->memo, m->n_memo, &m->cap_memo, sizeof *m->memo))
             return no_memory(m);
         m->n_memo++;
     }
@@ -419,7 +404,7 @@ static ws_status add_storage(machine *m, ws_pickle_storage s, int64_t *number)
         *number = (int64_t)i;
         return WS_OK;
     }
-    if (!grow((void **)&o->storages, o->n_storages, &o->cap_storages, sizeof s))
+    if (!ws_grow((void **)&o->storages, o->n_storages, &o->cap_storages, sizeof s))
         return no_memory(m);
     *number = (int64_t)o->n_storages;
     o->storages[o->n_storages++] = s;
@@ -513,7 +498,7 @@ static ws_status rebuild(machine *m, const pickle_node *args, enum global_kind k
         return bad(m, "a tensor of untyped bytes says no dtype");
     }
     t.rank = ranks[0];
-    if (!grow((void **)&o->tensors, o->n, &o->cap, sizeof t))
+    if (!ws_grow((void **)&o->tensors, o->n, &o->cap, sizeof t))
         return no_memory(m);
     o->tensors[o->n] = t;
     return push(m, (pickle_node){ .tag = NODE_TENSOR, .u.i = (int64_t)o->n++ });

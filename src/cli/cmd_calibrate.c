@@ -67,11 +67,8 @@ static ws_status calibrate_run(ws_run *run, void *args)
     req.sampling = (ws_sampling)a->sampling.index;
     req.normalise = (ws_normalise)a->normalise.index;
     req.add = a->add;
+    ws_write_args_fill(&a->w, &req.write);
     req.write.out = a->w.out ? a->w.out : "cov.safetensors";
-    req.write.force = a->w.force;
-    req.write.resume = a->w.resume;
-    req.write.provenance = !a->w.no_provenance;
-    req.write.manifest = a->w.manifest;
     req.write.companions_from = a->companions_from;
     run->target = req.write.out;
     if (ws_calibrate(&r, &req, &run->ctx, &err))

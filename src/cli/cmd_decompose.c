@@ -282,11 +282,8 @@ static ws_status decompose_run(ws_run *run, void *args)
     req.targets = a->targets.v;
     req.n_targets = a->targets.n;
     req.keep_base = a->keep_base;
+    ws_write_args_fill(&a->w, &req.write);
     req.write.out = a->w.out ? a->w.out : a->corda ? "corda/" : "pissa/";
-    req.write.force = a->w.force;
-    req.write.resume = a->w.resume;
-    req.write.provenance = !a->w.no_provenance;
-    req.write.manifest = a->w.manifest;
     req.write.companions_from = a->companions_from;
     run->target = req.write.out;
     if (ws_decompose(&r, &req, &run->ctx, &err))

@@ -42,14 +42,19 @@ const ws_opt ws_opts_model[] = {
     WS_OPT_END,
 };
 
+void ws_write_args_fill(const struct ws_write_args *a, ws_write_opts *out)
+{
+    out->out = a->out;
+    out->force = a->force;
+    out->resume = a->resume;
+    out->provenance = !a->no_provenance;
+    out->manifest = a->manifest;
+}
+
 void ws_model_args_fill(const struct ws_model_args *a, ws_write_opts *out)
 {
     *out = (ws_write_opts)WS_WRITE_OPTS_INIT;
-    out->out = a->w.out;
-    out->force = a->w.force;
-    out->resume = a->w.resume;
-    out->provenance = !a->w.no_provenance;
-    out->manifest = a->w.manifest;
+    ws_write_args_fill(&a->w, out);
     out->dtype_keep = a->dtype.keep;
     out->dtype = a->dtype.dtype;
     out->overflow = (ws_overflow)a->overflow.index;

@@ -30,6 +30,9 @@ struct ws_model_args {
 
 extern const ws_opt ws_opts_model[];
 
+/** Copy those of every output. */
+void ws_write_args_fill(const struct ws_write_args *a, ws_write_opts *out);
+
 /** Copy the options into the library's form; part I/N is left at "all". */
 void ws_model_args_fill(const struct ws_model_args *a, ws_write_opts *out);
 

@@ -81,16 +81,15 @@ static void put_on_base(ws_plan *plan)
 /** Give each input a label of its own: equal stems are numbered. */
 static void make_labels(ws_plan *plan)
 {
-    for (size_t i = 0; i < plan->n_inputs; i++) {
-        const char *stem = ws_ckpt_label(plan->inputs[i].ckpt);
-        size_t same = 0, before = 0;
-        for (size_t k = 0; k < plan->n_inputs; k++)
-            if (strcmp(stem, ws_ckpt_label(plan->inputs[k].ckpt)) == 0) {
-                same++;
-                before += k <= i;
-            }
+    const ws_ckpt **all = ws_plan_alloc(plan, plan->n_inputs + 1, sizeof *all);
+    for (size_t i = 0; all != NULL && i < plan->n_inputs; i++)
+        all[i] = plan->inputs[i].ckpt;
+    for (size_t i = 0; all != NULL && i < plan->n_inputs; i++) {
         plan->inputs[i].label =
-            same == 1 ? stem : ws_plan_format(plan, "%s-%zu", stem, before);
+            ws_ckpt_label_among(all, plan->n_inputs, i, &plan->priv->arena);
+        if (plan->inputs[i].label == NULL)
+            ws_diag_report(plan->priv->errors, WS_E_MEMORY, NULL,
+                           "no memory for the labels of models");
     }
 }
 

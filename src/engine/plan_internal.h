@@ -115,6 +115,9 @@ void ws_plan_take_header(ws_plan *plan);
 /** Free the inputs of @p given, which may be NULL. */
 void ws_plan_given_free(const ws_plan_given *given);
 
+/** plan_params.c: index of @p word in "a|b|c"; -1 when it is not there. */
+int ws_choice_index(const char *choices, const char *word);
+
 /** plan_params.c: resolve --set into plan->values. */
 void ws_plan_params(ws_plan *plan);
 

@@ -15,8 +15,7 @@ struct slot {
     size_t n;
 };
 
-/** Index of @p word (n bytes) in "a|b|c"; -1 when it is not there. */
-static int choice_index(const char *choices, const char *word)
+int ws_choice_index(const char *choices, const char *word)
 {
     int i = 0;
     for (const char *p = choices;; i++) {
@@ -38,7 +37,7 @@ static bool parse_value(ws_plan *plan, const ws_param *p, const char *text, doub
     char shown[80];
     ws_show(text, shown, sizeof shown);
     if (p->kind == WS_PARAM_CHOICE) {
-        const int i = choice_index(p->choices, text);
+        const int i = ws_choice_index(p->choices, text);
         if (i < 0) {
             ws_err *e =
                 ws_diag_report(errors, WS_E_USAGE, NULL, "%s is '%s', wanted one of %s",

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "engine/plan_internal.h"
 #include "engine/recipe_internal.h"
 
 /** Words of mergekit that mean nothing here: accepted, and said to be ignored. */
@@ -30,27 +31,12 @@ static const char *ignored_why(const ws_method *m, const char *name)
 
 /* ---- values ---- */
 
-static int choice_index(const char *choices, const char *word)
-{
-    int i = 0;
-    for (const char *p = choices;; i++) {
-        const size_t n = strcspn(p, "|");
-        char one[64];
-        snprintf(one, sizeof one, "%.*s", (int)n, p);
-        if (ws_name_equal(one, word))
-            return i;
-        if (p[n] == '\0')
-            return -1;
-        p += n + 1;
-    }
-}
-
 /** A word of a choice; of `rescale`, also mergekit's truths. */
 static bool choice_value(ws_recipe_reader *r, const ws_param *p, const ws_yaml *y,
                          double *v)
 {
     bool truth;
-    int i = choice_index(p->choices, y->text);
+    int i = ws_choice_index(p->choices, y->text);
     if (i < 0 && strcmp(p->name, "rescale") == 0 && ws_yaml_bool(y, &truth))
         i = truth ? WS_RESCALE_L1 : WS_RESCALE_NONE;
     if (i < 0) {

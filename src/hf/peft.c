@@ -398,20 +398,6 @@ static ws_status gather(struct reader *r, ws_err *err)
 
 /* ---- opening ---- */
 
-/** "dir/name" from the heap. */
-static char *join(const char *dir, const char *name)
-{
-    ws_buf b = { 0 };
-    const size_t n = strlen(dir);
-    ws_buf_add(&b, dir, n);
-    if (n > 0 && dir[n - 1] != '/')
-        ws_buf_putc(&b, '/');
-    ws_buf_puts(&b, name);
-    if (b.failed)
-        ws_buf_free(&b);
-    return b.p;
-}
-
 static bool is_file(const char *dir, const char *name)
 {
     struct stat sb;
@@ -429,7 +415,7 @@ bool ws_adapter_is(const char *path)
 /** The text of the configuration; ws_free. */
 static ws_status config_read(const char *dir, char **text, size_t *len, ws_err *err)
 {
-    char *path = join(dir, WS_ADAPTER_CONFIG);
+    char *path = ws_path_join(dir, WS_ADAPTER_CONFIG);
     if (path == NULL)
         return no_memory(err);
     ws_status st = WS_OK;
@@ -461,7 +447,7 @@ static ws_status weights_open(const char *dir, ws_ckpt **file, ws_diag *warnings
             ws_err_hint(err, "save it again with PEFT, which writes safetensors");
         return ws_err_at(err, dir, NULL, -1), st;
     }
-    char *path = join(dir, WS_ADAPTER_WEIGHTS);
+    char *path = ws_path_join(dir, WS_ADAPTER_WEIGHTS);
     if (path == NULL)
         return no_memory(err);
     const ws_status st = ws_ckpt_open(file, path, warnings, err);
@@ -516,7 +502,7 @@ static const char *label_of(ws_adapter *a)
 /** A report about the configuration of the adapter at @p path. */
 static void config_at(const char *path, ws_err *err)
 {
-    char *config = join(path, WS_ADAPTER_CONFIG);
+    char *config = ws_path_join(path, WS_ADAPTER_CONFIG);
     ws_err_at(err, config != NULL ? config : path, NULL, -1);
     ws_free(config);
 }

@@ -67,19 +67,6 @@ static size_t cut(char *text, const char *paths[ADAPTERS_MOST])
     return 0;
 }
 
-static char *join(const char *dir, const char *name)
-{
-    ws_buf b = { 0 };
-    const size_t n = strlen(dir);
-    ws_buf_add(&b, dir, n);
-    if (n > 0 && dir[n - 1] != '/')
-        ws_buf_putc(&b, '/');
-    ws_buf_puts(&b, name);
-    if (b.failed)
-        ws_buf_free(&b);
-    return b.p;
-}
-
 /** BASE+ADAPTER...; *is_one is false when @p path is none. */
 static ws_status sum_open(ws_ckpt **out, const char *path, bool *is_one,
                           ws_fold_dtype dtype, const ws_ctx *ctx, ws_err *err)
@@ -104,7 +91,8 @@ static ws_status sum_open(ws_ckpt **out, const char *path, bool *is_one,
 static ws_status decomposed_open(ws_ckpt **out, const char *path, bool *is_one,
                                  ws_fold_dtype dtype, const ws_ctx *ctx, ws_err *err)
 {
-    char *residual = join(path, "residual"), *adapter = join(path, "adapter");
+    char *residual = ws_path_join(path, "residual"),
+         *adapter = ws_path_join(path, "adapter");
     const char *paths[] = { adapter };
     ws_ckpt *base = NULL;
     ws_status st = WS_OK;

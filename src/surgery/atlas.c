@@ -16,15 +16,7 @@
 
 #include "base/os.h"
 #include "train/schedule.h"
-
-static ws_step_batch rows_of(const ws_batch *b)
-{
-    return (ws_step_batch){ .rows = b->n,
-                            .tokens = b->tokens,
-                            .targets = b->targets,
-                            .start = b->start,
-                            .docs = b->n_docs };
-}
+#include "train/tune.h"
 
 /* ---- entropy ---- */
 
@@ -75,7 +67,7 @@ static ws_status score(ws_atlas *a, ws_atlas_set *s, ws_err *err)
         st = ws_data_batch(s->val, (uint64_t)at, n, &a->batch, err);
         if (st != WS_OK)
             return st;
-        const ws_step_batch x = rows_of(&a->batch);
+        const ws_step_batch x = ws_tune_rows(&a->batch);
         st = run_rows(a, &x, 0.0, false, &r, err);
         sum += r.loss;
         count += r.weight;
@@ -144,7 +136,7 @@ static ws_status step_run(ws_atlas *a, int64_t step, ws_atlas_step *out, ws_err 
                            &a->batch, err);
         if (st != WS_OK || a->batch.scored == 0)
             continue;
-        const ws_step_batch x = rows_of(&a->batch);
+        const ws_step_batch x = ws_tune_rows(&a->batch);
         const double scale = s->sign / (double)a->batch.scored;
         st = run_rows(a, &x, scale, true, &part, err);
         loss += part.loss * scale;

@@ -25,34 +25,23 @@ static ws_status no_memory(ws_err *err)
 
 /* ---- models ---- */
 
-static ws_status digest(const ws_ckpt *c, const ws_ctx *ctx, char out[48], ws_err *err)
+/** As a merge of the same models labels them, the base among them. */
+static ws_status labels_make(ws_atlas *a, ws_err *err)
 {
-    ws_xxh128 d;
-    char hex[33];
-    const ws_status st = ws_ckpt_digest(c, ctx, &d, err);
-    if (st != WS_OK)
-        return st;
-    ws_xxh128_hex(d, hex);
-    snprintf(out, 48, "xxh3-128:%s", hex);
-    return WS_OK;
-}
-
-/** Labels are stems of names; of equal ones the later are numbered. */
-static ws_status label(ws_atlas *a, size_t k, ws_err *err)
-{
-    const char *stem = ws_ckpt_label(a->models[k]);
-    const size_t size = strlen(stem) + 24;
-    char *s = ws_arena_alloc(&a->arena, size);
-    size_t same = 1;
-    if (s == NULL)
+    const size_t n = a->req->n_models + 1;
+    const ws_ckpt **all = ws_arena_calloc(&a->arena, n, sizeof *all);
+    if (all == NULL)
         return no_memory(err);
-    for (size_t i = 0; i < k; i++)
-        same += strcmp(ws_ckpt_label(a->models[i]), stem) == 0;
-    if (same > 1)
-        snprintf(s, size, "%s-%zu", stem, same);
-    else
-        snprintf(s, size, "%s", stem);
-    a->labels[k] = s;
+    all[0] = a->model->ckpt;
+    for (size_t k = 1; k < n; k++)
+        all[k] = a->models[k - 1];
+    for (size_t k = 1; k < n; k++) {
+        // copies: the models are closed before the file is written
+        const char *text = ws_ckpt_label_among(all, n, k, &a->arena);
+        a->labels[k - 1] = text == NULL ? NULL : ws_arena_strdup(&a->arena, text);
+        if (a->labels[k - 1] == NULL)
+            return no_memory(err);
+    }
     return WS_OK;
 }
 
@@ -69,15 +58,13 @@ static ws_status models_open(ws_atlas *a, ws_err *err)
         return no_memory(err);
     ws_status st = ws_model_open(&a->model, r->base, r->config, &a->roomy, err);
     if (st == WS_OK)
-        st = digest(a->model->ckpt, a->ctx, a->digests[0], err);
+        st = ws_ckpt_digest_text(a->model->ckpt, a->ctx, a->digests[0], err);
     for (size_t k = 0; st == WS_OK && k < r->n_models; k++) {
         st = ws_source_open(&a->models[k], r->models[k], WS_FOLD_F32, a->ctx, err);
         if (st == WS_OK)
-            st = digest(a->models[k], a->ctx, a->digests[k + 1], err);
-        if (st == WS_OK)
-            st = label(a, k, err);
+            st = ws_ckpt_digest_text(a->models[k], a->ctx, a->digests[k + 1], err);
     }
-    return st;
+    return st == WS_OK ? labels_make(a, err) : st;
 }
 
 /* ---- task vectors ---- */

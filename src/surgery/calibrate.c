@@ -538,7 +538,7 @@ ws_status ws_calibrate(ws_calibrate_result **out, const ws_calibrate_req *req,
     if (st == WS_OK)
         st = ws_model_open(&j.model, req->model, req->write.companions_from, ctx, err);
     if (st == WS_OK)
-        st = ws_tv_digest(j.model->ckpt, ctx, j.digest, err);
+        st = ws_ckpt_digest_text(j.model->ckpt, ctx, j.digest, err);
     if (st == WS_OK && req->add != NULL)
         st = open_add(&j, err);
     if (st == WS_OK)

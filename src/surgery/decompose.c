@@ -9,19 +9,18 @@
 #include "wsurg/decompose.h"
 
 #include <math.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/os.h"
 #include "base/pool.h"
-#include "ckpt/ticker.h"
 #include "hf/companions.h"
 #include "hf/peft.h"
 #include "surgery/corda.h"
 #include "surgery/cov_file.h"
 #include "surgery/decompose_text.h"
 #include "surgery/linears.h"
+#include "surgery/matrices.h"
 #include "surgery/residual_write.h"
 #include "surgery/taskvec_write.h"
 #include "wsurg/digest.h"
@@ -50,11 +49,6 @@ struct job {
     ws_stage *stage;
     ws_residual residual;
     ws_pool *pool;
-    ws_ticker ticker;
-    pthread_mutex_t lock;
-    ws_status status;
-    size_t failed_at;
-    ws_err err;
 };
 
 static ws_status no_memory(ws_err *err)
@@ -281,28 +275,16 @@ static ws_status run_task(struct job *j, struct task *k, ws_decomposed *d, ws_er
     return st;
 }
 
-static void one(void *arg, size_t i, int thread)
+static ws_status run_one(void *arg, size_t i, ws_err *err)
 {
     struct job *j = arg;
-    ws_err err = WS_ERR_INIT;
-    (void)thread;
-    pthread_mutex_lock(&j->lock);
-    const bool failed = j->status != WS_OK;
-    pthread_mutex_unlock(&j->lock);
-    if (failed)
-        return;
-    ws_status st = run_task(j, &j->tasks[i], &j->r->layers[i], &err);
-    if (!ws_ticker_add(&j->ticker, j->tasks[i].t->n_bytes) && st == WS_OK)
-        st = ws_fail(&err, WS_E_INTERRUPTED, "stopped on request");
-    if (st == WS_OK)
-        return;
-    pthread_mutex_lock(&j->lock);
-    if (j->status == WS_OK || i < j->failed_at) {
-        j->status = st;
-        j->failed_at = i;
-        j->err = err;
-    }
-    pthread_mutex_unlock(&j->lock);
+    return run_task(j, &j->tasks[i], &j->r->layers[i], err);
+}
+
+static uint64_t bytes_of(const void *arg, size_t i)
+{
+    const struct job *j = arg;
+    return j->tasks[i].t->n_bytes;
 }
 
 /** As many threads as the largest matrix leaves memory for. */
@@ -311,11 +293,10 @@ static ws_status run_all(struct job *j, ws_err *err)
     const uint64_t limit = j->ctx != NULL && j->ctx->max_memory > 0
                                ? j->ctx->max_memory
                                : ws_os_memory_total() / 2;
-    uint64_t most = 1, total = 0, kept = 0;
+    uint64_t most = 1, kept = 0;
     size_t at = 0;
     for (size_t i = 0; i < j->n; i++) {
         const struct task *k = &j->tasks[i];
-        total += k->t->n_bytes;
         kept +=
             (uint64_t)(k->m + k->n) * (uint64_t)j->r->layers[i].rank * sizeof(float);
         at = k->bytes > most ? i : at;
@@ -337,14 +318,8 @@ static ws_status run_all(struct job *j, ws_err *err)
     ws_status st = ws_pool_new(&j->pool, threads, err);
     if (st != WS_OK)
         return st;
-    pthread_mutex_init(&j->lock, NULL);
-    ws_ticker_start(&j->ticker, j->ctx, "decompose", total);
-    ws_pool_for(j->pool, j->n, one, j);
-    ws_ticker_end(&j->ticker);
-    pthread_mutex_destroy(&j->lock);
-    if (j->status != WS_OK && err != NULL)
-        *err = j->err;
-    return j->status;
+    const ws_matrices work = { j->n, "decompose", run_one, bytes_of, j };
+    return ws_matrices_run(&work, j->pool, j->ctx, err);
 }
 
 /* ---- the outputs ---- */
@@ -550,7 +525,7 @@ ws_status ws_decompose(ws_decompose_result **out, const ws_decompose_req *req,
     if (st == WS_OK)
         st = ws_tv_open_model(&j.model, req->model, ctx, err);
     if (st == WS_OK)
-        st = ws_tv_digest(j.model, ctx, j.digest, err);
+        st = ws_ckpt_digest_text(j.model, ctx, j.digest, err);
     if (st == WS_OK && req->method == WS_CORDA)
         st = open_cov(&j, err);
     if (st == WS_OK) {

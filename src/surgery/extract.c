@@ -10,18 +10,18 @@
 #include "wsurg/extract.h"
 
 #include <math.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/os.h"
 #include "base/pool.h"
-#include "ckpt/ticker.h"
 #include "hf/peft.h"
 #include "surgery/decompose_text.h"
 #include "surgery/linears.h"
+#include "surgery/matrices.h"
 #include "surgery/taskvec_write.h"
+#include "wsurg/digest.h"
 #include "wsurg/linalg.h"
 #include "wsurg/pattern.h"
 
@@ -47,11 +47,6 @@ struct job {
     ws_adapter_copy *copies;
     size_t n, n_copies;
     ws_stage *stage;
-    ws_ticker ticker;
-    pthread_mutex_t lock;
-    ws_status status;
-    size_t failed_at;
-    ws_err err;
 };
 
 static ws_status no_memory(ws_err *err)
@@ -256,43 +251,22 @@ static ws_status run_task(struct job *j, struct task *k, ws_extracted *d, ws_err
     return st;
 }
 
-static void one(void *arg, size_t i, int thread)
+static ws_status run_one(void *arg, size_t i, ws_err *err)
 {
     struct job *j = arg;
-    ws_err err = WS_ERR_INIT;
-    (void)thread;
-    pthread_mutex_lock(&j->lock);
-    const bool failed = j->status != WS_OK;
-    pthread_mutex_unlock(&j->lock);
-    if (failed)
-        return;
-    ws_status st = run_task(j, &j->tasks[i], &j->r->layers[i], &err);
-    if (!ws_ticker_add(&j->ticker, j->tasks[i].t->n_bytes) && st == WS_OK)
-        st = ws_fail(&err, WS_E_INTERRUPTED, "stopped on request");
-    if (st == WS_OK)
-        return;
-    pthread_mutex_lock(&j->lock);
-    if (j->status == WS_OK || i < j->failed_at) {
-        j->status = st;
-        j->failed_at = i;
-        j->err = err;
-    }
-    pthread_mutex_unlock(&j->lock);
+    return run_task(j, &j->tasks[i], &j->r->layers[i], err);
+}
+
+static uint64_t bytes_of(const void *arg, size_t i)
+{
+    const struct job *j = arg;
+    return j->tasks[i].t->n_bytes;
 }
 
 static ws_status run_all(struct job *j, ws_pool *pool, ws_err *err)
 {
-    uint64_t total = 0;
-    for (size_t i = 0; i < j->n; i++)
-        total += j->tasks[i].t->n_bytes;
-    pthread_mutex_init(&j->lock, NULL);
-    ws_ticker_start(&j->ticker, j->ctx, "extract", total);
-    ws_pool_for(pool, j->n, one, j);
-    ws_ticker_end(&j->ticker);
-    pthread_mutex_destroy(&j->lock);
-    if (j->status != WS_OK && err != NULL)
-        *err = j->err;
-    return j->status;
+    const ws_matrices work = { j->n, "extract", run_one, bytes_of, j };
+    return ws_matrices_run(&work, pool, j->ctx, err);
 }
 
 /* ---- the budget ---- */
@@ -444,7 +418,7 @@ static ws_status open_all(struct job *j, ws_err *err)
     if (st == WS_OK)
         st = ws_tv_open_model(&j->tuned, j->req->tuned, j->ctx, err);
     if (st == WS_OK)
-        st = ws_tv_digest(j->base, j->ctx, j->digest, err);
+        st = ws_ckpt_digest_text(j->base, j->ctx, j->digest, err);
     if (st != WS_OK)
         return st;
     j->conv1d = ws_linear_transposed(j->base) || ws_linear_transposed(j->tuned);

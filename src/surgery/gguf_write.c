@@ -19,6 +19,7 @@
 #include "ckpt/stage_manifest.h"
 #include "surgery/gguf_head.h"
 #include "surgery/taskvec_write.h"
+#include "wsurg/digest.h"
 #include "wsurg/wsurg.h"
 
 enum {
@@ -409,7 +410,7 @@ static ws_status put_provenance(struct job *j, char key[33], ws_err *err)
     static const char *const words[] = { "keep", "f32", "f16", "bf16", "q8_0" };
     ws_buf recipe = { 0 }, inputs = { 0 };
     char digest[48];
-    ws_status st = ws_tv_digest(j->model, j->ctx, digest, err);
+    ws_status st = ws_ckpt_digest_text(j->model, j->ctx, digest, err);
     if (st != WS_OK)
         return st;
     ws_buf_printf(&recipe,

@@ -10,6 +10,7 @@
 #include "surgery/lora_core.h"
 #include "surgery/lora_open.h"
 #include "surgery/taskvec_write.h"
+#include "wsurg/digest.h"
 
 /** Everything that is open. */
 struct combine {
@@ -311,7 +312,7 @@ static ws_status provenance(const struct combine *c, ws_buf *recipe, ws_buf *inp
     ws_status st = WS_OK;
     for (size_t k = 0; k < c->n && st == WS_OK; k++) {
         char digest[48];
-        st = ws_tv_digest(c->adapters[k]->file, ctx, digest, err);
+        st = ws_ckpt_digest_text(c->adapters[k]->file, ctx, digest, err);
         if (st == WS_OK)
             ws_tv_input_add(inputs, "adapter", c->adapters[k]->label, digest);
     }

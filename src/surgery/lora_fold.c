@@ -13,6 +13,7 @@
 #include "ckpt/ckpt_internal.h"
 #include "surgery/lora_open.h"
 #include "surgery/taskvec_write.h"
+#include "wsurg/digest.h"
 #include "wsurg/lora.h"
 
 static ws_status no_memory(ws_err *err)
@@ -171,9 +172,10 @@ static ws_status digests_take(const ws_lora_fold_req *req, const ws_ckpt *source
     ws_status st = WS_OK;
     if (!req->write.provenance)
         return WS_OK;
-    st = ws_tv_digest(ws_source_base(source), ctx, digests[0], err);
+    st = ws_ckpt_digest_text(ws_source_base(source), ctx, digests[0], err);
     for (size_t k = 0; k < req->n && st == WS_OK; k++)
-        st = ws_tv_digest(ws_source_adapter(source, k)->file, ctx, digests[k + 1], err);
+        st = ws_ckpt_digest_text(ws_source_adapter(source, k)->file, ctx,
+                                 digests[k + 1], err);
     return st;
 }
 

@@ -1,6 +1,7 @@
 /*
  * taskvec_apply.c - task vectors onto their base: a model
  */
+#include "wsurg/digest.h"
 #include "wsurg/taskvec.h"
 
 #include <string.h>
@@ -167,7 +168,7 @@ static ws_status apply(const ws_taskvec_apply_req *req, const ws_ckpt *base,
     char digest[48];
     bool same = false;
     ws_ckpt *source = NULL;
-    ws_status st = ws_tv_digest(base, ctx, digest, err);
+    ws_status st = ws_ckpt_digest_text(base, ctx, digest, err);
     if (st == WS_OK)
         st = check_base(set, base, digest, req->force_base, &same, ctx, err);
     if (st == WS_OK)

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "surgery/taskvec_write.h"
+#include "wsurg/digest.h"
 
 ws_status ws_tv_set_open(ws_tv_set *set, const char *const *paths, size_t n,
                          const ws_ctx *ctx, ws_err *err)
@@ -26,7 +27,7 @@ ws_status ws_tv_set_digest(ws_tv_set *set, const ws_ctx *ctx, ws_err *err)
 {
     ws_status st = WS_OK;
     for (size_t k = 0; k < set->n && st == WS_OK; k++)
-        st = ws_tv_digest(set->vectors[k]->file, ctx, set->digests[k], err);
+        st = ws_ckpt_digest_text(set->vectors[k]->file, ctx, set->digests[k], err);
     return st;
 }
 

@@ -69,25 +69,12 @@ void ws_tv_input_add(ws_buf *b, const char *role, const char *label,
     ws_buf_printf(b, ",\"content\":\"%s\"}", content);
 }
 
-ws_status ws_tv_digest(const ws_ckpt *c, const ws_ctx *ctx, char out[48], ws_err *err)
-{
-    ws_xxh128 digest;
-    char hex[33];
-    const ws_status st = ws_ckpt_digest(c, ctx, &digest, err);
-    if (st != WS_OK)
-        return st;
-    ws_xxh128_hex(digest, hex);
-    snprintf(out, 48, "xxh3-128:%s", hex);
-    return WS_OK;
-}
-
 ws_status ws_tv_open_model(ws_ckpt **out, const char *path, const ws_ctx *ctx,
                            ws_err *err)
 {
     static const char *const word[] = { "model", "task vector", "covariance", "mask",
                                         "adapter" };
-    const ws_status st =
-        ws_source_open(out, path, WS_FOLD_BASE, ctx, err);
+    const ws_status st = ws_source_open(out, path, WS_FOLD_BASE, ctx, err);
     if (st != WS_OK)
         return ws_err_at(err, path, NULL, -1), st;
     const ws_ckpt_kind kind = ws_ckpt_kind_of(*out);

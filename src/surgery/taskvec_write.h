@@ -26,9 +26,6 @@ ws_status ws_tv_ctx(ws_ctx *out, const ws_ctx *ctx, size_t per_thread, size_t fi
 void ws_tv_input_add(ws_buf *b, const char *role, const char *label,
                      const char *content);
 
-/** "xxh3-128:..." of all of @p c. */
-ws_status ws_tv_digest(const ws_ckpt *c, const ws_ctx *ctx, char out[48], ws_err *err);
-
 /** Open a model: WS_E_USAGE for another kind of file. */
 ws_status ws_tv_open_model(ws_ckpt **out, const char *path, const ws_ctx *ctx,
                            ws_err *err);

@@ -25,20 +25,6 @@ static ws_status usage(ws_err *err, const char *what)
 
 /* ---- model ---- */
 
-static ws_status digest_text(const ws_ckpt *c, const ws_ctx *ctx, char out[48],
-                             ws_err *err)
-{
-    ws_xxh128 d;
-    char hex[33];
-    const ws_status st = ws_ckpt_digest(c, ctx, &d, err);
-
-    if (st)
-        return st;
-    ws_xxh128_hex(d, hex);
-    snprintf(out, 48, "xxh3-128:%s", hex);
-    return WS_OK;
-}
-
 static ws_status model_open(ws_tune *t, ws_err *err)
 {
     const ws_tune_req *r = t->req;
@@ -55,7 +41,7 @@ static ws_status model_open(ws_tune *t, ws_err *err)
     if (st == WS_OK && r->kind == WS_TUNE_ADAPTER)
         st = ws_adapter_open(&t->adapter, r->adapter, t->ctx->warnings, err);
     if (st == WS_OK)
-        st = digest_text(t->model->ckpt, t->ctx, t->content, err);
+        st = ws_ckpt_digest_text(t->model->ckpt, t->ctx, t->content, err);
     if (st)
         return st;
     const int64_t layers = ws_model_info_of(t->model)->layers;
@@ -247,7 +233,7 @@ static ws_status inputs_make(const ws_tune *t, ws_buf *b, ws_err *err)
     if (r->kind != WS_TUNE_SCRATCH)
         input_add(b, "base", ws_model_info_of(t->model)->label, t->content);
     if (t->adapter != NULL) {
-        st = digest_text(t->adapter->file, t->ctx, digest, err);
+        st = ws_ckpt_digest_text(t->adapter->file, t->ctx, digest, err);
         if (st == WS_OK)
             input_add(b, "adapter", t->adapter->label, digest);
     }

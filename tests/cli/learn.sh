@@ -32,6 +32,12 @@ wsurg plan --base "$m/base" "$m/sums" --coefficients bad.json; echo $?
 sed 's/"blocks": \[/"blocks": [ "no.such",/' again.json >bad.json
 wsurg plan --base "$m/base" "$m/sums" "$m/sorting" --coefficients bad.json; echo $?
 
+echo '- models of one name: labels as a merge gives them'
+mkdir one two && cp -r "$m/sums" one/tuned && cp -r "$m/sorting" two/tuned
+wsurg learn --atlas "$m/base" one/tuned two/tuned --data sort=sort.txt --steps 1 --seq 64 \
+    --progress none -q -o equal.json --bake equal/; echo $?
+grep -o '"name": "tuned-[0-9]"' equal.json
+
 echo '- mistakes'
 wsurg learn --atlas "$@" -o one.json; echo $?
 wsurg learn --atlas "$m/base" "$m/sums"; echo $?
