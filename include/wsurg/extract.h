@@ -25,6 +25,7 @@ typedef struct ws_extract_req {
     const char *const *targets; /**< (n_targets) patterns; 0: every matrix of a block */
     size_t n_targets;
     uint64_t seed;
+    bool flat; /**< the output is the adapter itself, not OUT/adapter/ */
     ws_write_opts write;
 } ws_extract_req;
 
@@ -61,7 +62,7 @@ typedef struct ws_extract_result {
 } ws_extract_result;
 
 /**
- * Write `OUT/adapter/`, a PEFT adapter for @p req->base.
+ * Write `OUT/adapter/`, or with .flat `OUT`, a PEFT adapter for @p req->base.
  *
  * @return WS_OK; WS_E_USAGE none or several of rank, energy, budget, or a pattern that
  *         hits nothing; WS_E_MISSING, WS_E_SHAPE, the two models do not fit;

@@ -6,10 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "extract_run.h"
 #include "model_args.h"
 #include "report.h"
 #include "wsurg/decompose.h"
-#include "wsurg/extract.h"
 #include "wsurg/text.h"
 
 enum { WORST = 10 };
@@ -38,8 +38,7 @@ static void svd_check(ws_run *run, const struct decompose_args *a)
     }
     if (a->base == NULL)
         ws_run_error(run, WS_E_USAGE, "--svd needs --base: the model that was tuned");
-    if (a->energy > 0.0 && a->budget > 0)
-        ws_run_error(run, WS_E_USAGE, "--energy and --budget exclude each other");
+    ws_extract_check(run, a->energy, a->budget);
 }
 
 static void decompose_check(ws_run *run, void *args)
@@ -61,107 +60,18 @@ static void decompose_check(ws_run *run, void *args)
         ws_run_error(run, WS_E_USAGE, "the output is a directory: not '-'");
 }
 
-/* ---- extraction ---- */
-
-static void extracted_json(cJSON *to, const ws_extracted *d)
-{
-    ws_j_str(to, "tensor", d->name);
-    ws_j_u64(to, "rank", (uint64_t)d->rank);
-    ws_j_num(to, "error", d->error);
-    ws_j_num(to, "energy", d->energy);
-    ws_j_num(to, "norm", d->norm);
-    ws_j_num(to, "s_first", d->s_first);
-    ws_j_num(to, "s_last", d->s_last);
-    ws_j_str(to, "solver", d->by);
-}
-
-static int by_extracted(const void *x, const void *y)
-{
-    const ws_extracted *a = *(const ws_extracted *const *)x;
-    const ws_extracted *b = *(const ws_extracted *const *)y;
-    if (a->error != b->error)
-        return a->error > b->error ? -1 : 1;
-    return strcmp(a->name, b->name);
-}
-
-static void svd_report(ws_run *run, const struct decompose_args *a, const char *out,
-                       const ws_extract_result *r)
-{
-    cJSON *to = ws_run_result(run), *o;
-    const ws_extracted **order =
-        ws_arena_calloc(&run->arena, r->n_layers + 1, sizeof *order);
-    char energy[24], share[24];
-    ws_buf path = { 0 };
-    ws_buf_printf(&path, "%s%sadapter", out, out[strlen(out) - 1] == '/' ? "" : "/");
-    ws_j_str(to, "method", "svd");
-    ws_j_null(to, "mode");
-    ws_j_u64(to, "rank", a->energy > 0.0 || a->budget > 0 ? 0 : (uint64_t)a->rank);
-    ws_j_null(to, "cov");
-    ws_j_null(to, "damp");
-    o = ws_j_obj(to, "outputs");
-    ws_j_str(o, "adapter", path.p);
-    ws_j_null(o, "residual");
-    ws_buf_free(&path);
-    ws_j_u64(to, "layers", r->n_layers);
-    ws_j_num(to, "energy", r->energy);
-    ws_j_null(to, "identity_error");
-    o = ws_j_arr(to, "worst");
-    for (size_t i = 0; order != NULL && i < r->n_layers; i++)
-        order[i] = &r->layers[i];
-    if (order != NULL)
-        qsort((void *)order, r->n_layers, sizeof *order, by_extracted);
-    for (size_t i = 0; order != NULL && i < r->n_layers && i < WORST; i++)
-        extracted_json(ws_j_obj(o, NULL), order[i]);
-    ws_j_u64(to, "parameters", r->parameters);
-    ws_j_u64(to, "equal", r->equal);
-    ws_j_u64(to, "whole", r->whole);
-    ws_j_u64(to, "not_represented", r->missing);
-    ws_outputs_json(ws_j_arr(to, "files"), out, r->outputs, r->n_outputs);
-    ws_j_str(to, "manifest", r->manifest);
-    if (run->g.tensors) {
-        o = ws_j_arr(to, "tensors");
-        for (size_t i = 0; i < r->n_layers; i++)
-            extracted_json(ws_j_obj(o, NULL), &r->layers[i]);
-    }
-    ws_run_flush(run);
-    ws_show_share(r->energy, 1, energy);
-    for (size_t i = 0; run->g.tensors && i < r->n_layers; i++) {
-        const ws_extracted *d = &r->layers[i];
-        ws_show_share(d->energy, 1, share);
-        ws_run_row(run, 10, "", "%s  rank %lld · energy %s · error %.3g · %s", d->name,
-                   (long long)d->rank, share, d->error, d->by);
-    }
-    ws_run_row(run, 10, "svd", "%zu matrices · %llu numbers · energy %s · %zu equal",
-               r->n_layers, (unsigned long long)r->parameters, energy, r->equal);
-    ws_run_row(run, 10, "whole", "%zu other tensors that changed", r->whole);
-    ws_wrote_row(run, 10, out, r->outputs, r->n_outputs, r->manifest);
-}
-
+/** A fine-tune's update: `lora extract` under another name. */
 static ws_status svd_run(ws_run *run, const struct decompose_args *a)
 {
-    ws_extract_req req = WS_EXTRACT_REQ_INIT;
-    ws_extract_result *r = NULL;
-    ws_err err = WS_ERR_INIT;
-    req.base = a->base;
-    req.tuned = a->model;
-    req.energy = a->energy;
-    req.budget = (uint64_t)a->budget;
-    req.rank = a->energy > 0.0 || a->budget > 0 ? 0 : a->rank;
-    req.targets = a->targets.v;
-    req.n_targets = a->targets.n;
-    req.seed = (uint64_t)a->seed;
-    req.write.out = a->w.out ? a->w.out : "svd/";
-    req.write.force = a->w.force;
-    req.write.provenance = !a->w.no_provenance;
-    req.write.manifest = a->w.manifest;
-    run->target = req.write.out;
-    if (ws_extract(&r, &req, &run->ctx, &err))
-        return ws_run_fail(run, &err);
-    run->usage = r->usage;
-    run->has_usage = true;
-    svd_report(run, a, req.write.out, r);
-    ws_extract_result_free(r);
-    return WS_OK;
+    const struct ws_extract_args x = { .base = a->base,
+                                       .tuned = a->model,
+                                       .rank = a->rank,
+                                       .energy = a->energy,
+                                       .budget = a->budget,
+                                       .targets = a->targets,
+                                       .seed = a->seed,
+                                       .w = a->w };
+    return ws_extract_command(run, &x, false);
 }
 
 /* ---- residual and adapter ---- */

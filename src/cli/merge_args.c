@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "report.h"
+#include "wsurg/source.h"
 
 const ws_opt ws_opts_merge[] = {
     WS_TEXT(struct merge_args, recipe, "recipe", 'r', "FILE",
@@ -148,7 +149,7 @@ static void method_missing(ws_run *run, const struct merge_args *a)
         ws_ckpt *c = NULL;
         if (strcmp(a->models.v[i], "-") == 0)
             continue;
-        if (ws_ckpt_open(&c, a->models.v[i], NULL, &err)) {
+        if (ws_source_open(&c, a->models.v[i], WS_FOLD_BASE, NULL, &err)) {
             ws_err_at(&err, a->models.v[i], NULL, -1);
             ws_run_fail(run, &err);
             err = (ws_err)WS_ERR_INIT;

@@ -390,10 +390,11 @@ static ws_status put_adapter(struct job *j, ws_err *err)
                                    .content = j->digest,
                                    .recipe = recipe.p,
                                    .inputs = inputs.p };
-    const ws_status st = recipe.failed || inputs.failed
-                             ? no_memory(err)
-                             : ws_adapter_stage(&spec, !j->req->write.provenance,
-                                                j->stage, "adapter/", err);
+    const ws_status st =
+        recipe.failed || inputs.failed
+            ? no_memory(err)
+            : ws_adapter_stage(&spec, !j->req->write.provenance, j->stage,
+                               j->req->flat ? "" : "adapter/", err);
     ws_buf_free(&recipe);
     ws_buf_free(&inputs);
     return st;
