@@ -17,15 +17,16 @@
 
 /** Headings of the list of commands, in their order; .group is one of them. */
 #define WS_GROUPS                                                                      \
-    "Merging", "Task vectors", "Adapters", "Learning", "Running", "Files", "Looking",  \
-        "Help"
+    "Merging", "Task vectors", "Adapters", "Masks", "Learning", "Running", "Files",    \
+        "Looking", "Help"
 
 typedef struct ws_run ws_run;
 
 /** A command line that works, and what it does. The tests run each one in a folder that
  * holds the fixtures of tests/cli/examples.sh: a.st b.st c.st base/ tuned/ other/, task
- * vectors t.st (of tuned) u.st v.st (of b.st, c.st); models that run lm/ and sums/,
- * texts held.txt and text.txt, prompts pairs.jsonl, questions quiz.jsonl. */
+ * vectors t.st (of tuned) u.st v.st (of b.st, c.st), masks m.st n.st; models that run
+ * lm/ and sums/, texts held.txt and text.txt, prompts pairs.jsonl, questions
+ * quiz.jsonl. */
 typedef struct ws_example {
     const char *line, *says;
 } ws_example;
