@@ -325,6 +325,19 @@ ws_status ws_ckpt_finish(ws_ckpt *c, ws_err *err)
 
 /* ---- opening ---- */
 
+/** A download that has not finished is no broken file. */
+static void say_unfinished(const char *path, ws_err *err)
+{
+    static const char tail[] = ".incomplete";
+    const size_t n = strlen(path), k = sizeof tail - 1;
+    ws_err why = WS_ERR_INIT;
+    if (err == NULL || n <= k || strcmp(path + n - k, tail) != 0)
+        return;
+    ws_fail(&why, WS_E_HEADER, "file is a download that has not finished");
+    ws_err_hint(&why, "fetch it again");
+    *err = why;
+}
+
 static ws_status open_file(ws_ckpt **out, const char *path, ws_diag *warnings,
                            ws_err *err)
 {
@@ -345,6 +358,8 @@ static ws_status open_file(ws_ckpt **out, const char *path, ws_diag *warnings,
     if (st == WS_OK)
         st = ws_ckpt_finish(c, err);
     if (st != WS_OK) {
+        if (st == WS_E_HEADER)
+            say_unfinished(path, err);
         ws_err_at(err, path, NULL, -1);
         ws_ckpt_free(c);
         return st;

@@ -157,12 +157,11 @@ WS_API ws_status ws_st_header_parse(ws_ckpt *c, uint32_t file, const char *text,
                                     ws_err *err);
 
 /**
- * Tell a foreign file from a broken one: @p n bytes of its start, @p path for its name.
+ * Tell a foreign file from a broken one by @p n bytes of its start.
  * @return WS_OK nothing known; WS_E_UNSUPPORTED a known format that is not read;
  * WS_E_HEADER a Git-LFS pointer and the like
  */
-WS_API ws_status ws_foreign_check(const void *head, size_t n, const char *path,
-                                  ws_err *err);
+WS_API ws_status ws_foreign_check(const void *head, size_t n, ws_err *err);
 
 /* ---- Hugging Face directories ---- */
 

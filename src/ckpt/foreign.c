@@ -44,20 +44,10 @@ static const struct magic magics[] = {
       "for a model with an index name its directory, not the index" },
 };
 
-/** Whether @p path ends in @p end. */
-static bool ends_in(const char *path, const char *end)
-{
-    const size_t n = strlen(path), k = strlen(end);
-    return n >= k && strcmp(path + n - k, end) == 0;
-}
-
-ws_status ws_foreign_check(const void *head, size_t n, const char *path, ws_err *err)
+ws_status ws_foreign_check(const void *head, size_t n, ws_err *err)
 {
     ws_status st = WS_OK;
-    if (ends_in(path, ".incomplete")) {
-        st = ws_fail(err, WS_E_HEADER, "file is a download that has not finished");
-        ws_err_hint(err, "fetch it again");
-    } else if (n == 0) {
+    if (n == 0) {
         st = ws_fail(err, WS_E_HEADER, "file is empty");
     }
     for (size_t i = 0; st == WS_OK && i < sizeof magics / sizeof *magics; i++) {

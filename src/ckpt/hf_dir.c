@@ -112,13 +112,35 @@ static void visit_listing(void *arg, const char *name)
     listing_add(arg, name);
 }
 
+static void visit_unfinished(void *arg, const char *name)
+{
+    bool *found = arg;
+    *found |= ends_in(name, ".incomplete");
+}
+
+/** Whether a download into the model directory has begun and not ended: the hub's tools
+ * keep what they have beside a snapshot's blobs, or in a folder of their own. */
+static bool download_unfinished(const char *dir)
+{
+    static const char *const places[] = { "../../blobs",
+                                          ".cache/huggingface/download" };
+    bool found = false;
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        char *path = ws_path_join(dir, places[i]);
+        if (path != NULL) // most directories have no such folder
+            names_visit(path, visit_unfinished, &found, NULL);
+        ws_free(path);
+    }
+    return found;
+}
+
 /** Say why nothing in the directory can be read. */
-static ws_status report_nothing(const struct listing *l, ws_err *err)
+static ws_status report_nothing(const struct listing *l, const char *path, ws_err *err)
 {
     if (l->adapter) {
         ws_fail(err, WS_E_UNSUPPORTED,
                 "adapters: directory holds an adapter, not a model");
-        ws_err_hint(err, "adapters are not read by this version");
+        ws_err_hint(err, "put it on its base: BASE+%s", path);
         return WS_E_UNSUPPORTED;
     }
     if (l->shard[0] != '\0') {
@@ -153,8 +175,10 @@ static ws_status report_nothing(const struct listing *l, ws_err *err)
         ws_err_hint(err, "to read '%s', name the file itself", l->gguf);
         return WS_E_UNSUPPORTED;
     }
-    return ws_fail(err, WS_E_MISSING, "directory holds no '%s' and no '%s'", SINGLE,
-                   INDEX);
+    ws_fail(err, WS_E_MISSING, "directory holds no '%s' and no '%s'", SINGLE, INDEX);
+    if (download_unfinished(path))
+        ws_err_hint(err, "a download has not finished: fetch it again");
+    return WS_E_MISSING;
 }
 
 /** Whether the weights are one file or shards; refuses what is ambiguous. */
@@ -171,7 +195,7 @@ static ws_status layout_choose(const struct listing *l, const char *path,
         ws_err_hint(err, "remove one of them, or name the file itself");
     } else if (pickles &&
                (!(l->bin || l->bin_index) || l->n_other > 0 || l->shard[0] != '\0')) {
-        st = report_nothing(l, err);
+        st = report_nothing(l, path, err);
     }
     if (st != WS_OK)
         return ws_err_at(err, path, NULL, -1), st;
@@ -198,7 +222,7 @@ static ws_status bin_load(ws_ckpt *c, uint32_t file, ws_diag *warnings, ws_err *
     const size_t have = bytes < sizeof head ? (size_t)bytes : sizeof head;
     ws_status why = ws_ckpt_file_read(c, file, 0, have, head, err);
     if (why == WS_OK)
-        why = ws_foreign_check(head, have, c->files[file].path, err);
+        why = ws_foreign_check(head, have, err);
     return why != WS_OK ? why : ws_fail(err, WS_E_HEADER, "file is no PyTorch archive");
 }
 
@@ -214,7 +238,10 @@ static ws_status file_load(ws_ckpt *c, const char *name, bool single, ws_diag *w
     ws_status st = ws_ckpt_add_file(c, name, path, &file, &why);
     if (st == WS_E_IO && why.sys == ENOENT && !single) {
         st = ws_fail(&why, WS_E_MISSING, "shard '%s' of the index is not there", name);
-        ws_err_hint(&why, "fetch it, or the link to it is broken");
+        ws_err_hint(&why, "%s",
+                    download_unfinished(c->path)
+                        ? "a download has not finished: fetch it again"
+                        : "fetch it, or the link to it is broken");
     }
     if (st == WS_OK && ends_in(name, ".bin"))
         st = bin_load(c, file, warnings, &why);
@@ -355,7 +382,7 @@ static ws_status shards_load(ws_ckpt *c, const char *index, ws_diag *warnings,
         return ws_fail(err, WS_E_MEMORY, "no memory for a path");
     ws_status st = ws_file_read(&text, &len, path, MAX_INDEX, err);
     if (st == WS_OK && len > 0 && text[0] != '{') // a Git-LFS pointer, perhaps
-        st = ws_foreign_check(text, len, "", err);
+        st = ws_foreign_check(text, len, err);
     if (st == WS_OK)
         st = ws_hf_index_parse(&x, text, len, ending, err);
     for (size_t i = 0; st == WS_OK && i < x.n_shards; i++)

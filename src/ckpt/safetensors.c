@@ -27,10 +27,10 @@ static uint64_t load_u64(const unsigned char *p)
  * @return WS_OK; WS_E_HEADER; WS_E_UNSUPPORTED
  */
 static ws_status length_check(const unsigned char *head, size_t have, uint64_t bytes,
-                              const char *path, uint64_t *n, ws_err *err)
+                              uint64_t *n, ws_err *err)
 {
     if (bytes < 8) {
-        const ws_status st = ws_foreign_check(head, have, path, err);
+        const ws_status st = ws_foreign_check(head, have, err);
         if (st != WS_OK)
             return st;
         ws_fail(err, WS_E_HEADER, "file has %llu bytes, a header begins with 8",
@@ -41,7 +41,7 @@ static ws_status length_check(const unsigned char *head, size_t have, uint64_t b
     const bool too_large = *n > MAX_HEADER, too_long = *n > bytes - 8;
     const bool json = have > 8 && head[8] != 0 && strchr("{ \t\r\n", head[8]) != NULL;
     if (too_large || too_long || !json) {
-        const ws_status st = ws_foreign_check(head, have, path, err);
+        const ws_status st = ws_foreign_check(head, have, err);
         if (st != WS_OK)
             return st;
     }
@@ -178,7 +178,7 @@ ws_status ws_st_load(ws_ckpt *c, uint32_t file, bool keep_meta, ws_diag *warning
     char *text = NULL;
     ws_status st = ws_ckpt_file_read(c, file, 0, have, head, err);
     if (st == WS_OK)
-        st = length_check(head, have, f->bytes, f->path, &n, err);
+        st = length_check(head, have, f->bytes, &n, err);
     if (st == WS_OK && (text = ws_alloc((size_t)n)) == NULL)
         st = ws_fail(err, WS_E_MEMORY, "no memory for a header of %llu bytes",
                      (unsigned long long)n);
@@ -223,7 +223,7 @@ ws_status ws_st_open_memory(ws_ckpt **out, const void *data, size_t len,
         ws_free(m);
         return st;
     }
-    st = length_check(data, len < HEAD ? len : HEAD, len, "", &n, err);
+    st = length_check(data, len < HEAD ? len : HEAD, len, &n, err);
     if (st == WS_OK)
         st = header_load(c, WS_NO_FILE, (const char *)data + 8, (size_t)n, len, true,
                          warnings, err);

@@ -53,7 +53,7 @@ static ws_status check_head(const uint8_t *p, size_t n, ws_err *err)
         i++;
     if (len > 0 && len <= MAX_HEADER && (i == n || p[i] == '{'))
         return WS_OK;
-    ws_status st = ws_foreign_check(p, n, "-", err);
+    ws_status st = ws_foreign_check(p, n, err);
     if (st == WS_OK && n <= HEAD)
         st = ws_fail(err, WS_E_HEADER, "no safetensors file: it ends after %zu bytes",
                      n);

@@ -20,14 +20,15 @@ static bool same_place(const char *a, const char *b)
                                  sa.st_dev == sb.st_dev && sa.st_ino == sb.st_ino);
 }
 
-/** The output must touch neither an adapted model's base nor its adapters. */
-static void guard_adapters(ws_plan *plan, const ws_ckpt *c)
+/** The output must touch neither an adapted model's base nor its adapters, nor a model
+ * of the hub's cache. */
+static void guard_others(ws_plan *plan, const ws_ckpt *c)
 {
     struct ws_plan_priv *priv = plan->priv;
     size_t n = 0;
     while (ws_source_adapter(c, n) != NULL)
         n++;
-    if (n == 0)
+    if (n == 0 && strcmp(ws_ckpt_home(c), ws_ckpt_path(c)) == 0)
         return;
     const char **paths = ws_plan_alloc(plan, priv->n_paths + n + 1, sizeof *paths);
     if (paths == NULL)
@@ -53,7 +54,7 @@ static void add_input(ws_plan *plan, const char *path)
     }
     in->path = path;
     plan->n_inputs++;
-    guard_adapters(plan, in->ckpt);
+    guard_others(plan, in->ckpt);
 }
 
 /** Task vectors among the models become the models that they make of the base. Whether

@@ -16,6 +16,7 @@
 #include <sys/stat.h>
 
 #include "base/json.h"
+#include "hf/hub.h"
 #include "hf/peft.h"
 #include "hf/peft_config.h"
 #include "wsurg/text.h"
@@ -549,17 +550,21 @@ ws_status ws_adapter_from(ws_adapter **out, const char *path, const char *config
 ws_status ws_adapter_open(ws_adapter **out, const char *path, ws_diag *warnings,
                           ws_err *err)
 {
-    char *text = NULL;
+    char *text = NULL, *cached = NULL;
     size_t len = 0;
     ws_ckpt *file = NULL;
-    ws_status st = config_read(path, &text, &len, err);
+    ws_status st = ws_hub_find(&cached, path, err);
+    const char *dir = cached != NULL ? cached : path;
     if (st == WS_OK)
-        st = weights_open(path, &file, warnings, err);
+        st = config_read(dir, &text, &len, err);
     if (st == WS_OK)
-        st = ws_adapter_from(out, path, text, len, file, warnings, err);
+        st = weights_open(dir, &file, warnings, err);
+    if (st == WS_OK)
+        st = ws_adapter_from(out, dir, text, len, file, warnings, err);
     if (st != WS_OK)
         ws_ckpt_free(file);
     ws_free(text);
+    ws_free(cached);
     return st;
 }
 

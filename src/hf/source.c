@@ -7,12 +7,24 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "ckpt/ckpt_internal.h"
+#include "hf/hub.h"
 #include "wsurg/text.h"
 
 static bool exists(const char *path)
 {
     struct stat sb;
     return stat(path, &sb) == 0;
+}
+
+/** A path that is there, or a name that the hub's cache has. */
+static bool found(const char *name)
+{
+    char *dir = NULL;
+    const bool there =
+        exists(name) || (ws_hub_find(&dir, name, NULL) == WS_OK && dir != NULL);
+    ws_free(dir);
+    return there;
 }
 
 static ws_status no_memory(ws_err *err)
@@ -44,7 +56,8 @@ static ws_status put_on(ws_ckpt **out, ws_ckpt *base, const char *const *paths,
 
 /**
  * Cut BASE+A+B at its plus signs, from the end, as far as an adapter stands behind each
- * and until what is before them exists. Writes NULs into @p text.
+ * and until what is before them is there or in the hub's cache. Writes NULs into
+ * @p text.
  * @return number of adapters, in order in @p paths; 0 when it is no such thing
  */
 static size_t cut(char *text, const char *paths[ADAPTERS_MOST])
@@ -53,7 +66,7 @@ static size_t cut(char *text, const char *paths[ADAPTERS_MOST])
     while (n < ADAPTERS_MOST) {
         char *plus = NULL;
         for (char *p = text + strlen(text); p > text && plus == NULL; p--)
-            if (*p == '+' && exists(p + 1))
+            if (*p == '+' && found(p + 1))
                 plus = p;
         if (plus == NULL)
             return 0;
@@ -61,7 +74,7 @@ static size_t cut(char *text, const char *paths[ADAPTERS_MOST])
         memmove(paths + 1, paths, n * sizeof *paths);
         paths[0] = plus + 1;
         n++;
-        if (exists(text))
+        if (found(text))
             return n;
     }
     return 0;
@@ -108,13 +121,62 @@ static ws_status decomposed_open(ws_ckpt **out, const char *path, bool *is_one,
     return st;
 }
 
+/** Show @p c under the name it was asked for; @p dir (taken) is where it lies. */
+static ws_status rename_as(ws_ckpt *c, const char *name, char *dir, ws_err *err)
+{
+    const char *slash = strrchr(name, '/');
+    const char *at = strchr(name, '@');
+    const char *stem = slash != NULL && (at == NULL || slash < at) ? slash + 1 : name;
+    char *path = ws_strdup(name);
+    char *label = ws_strndup(stem, at == NULL ? strlen(stem) : (size_t)(at - stem));
+    ws_free(c->home);
+    c->home = dir;
+    if (path == NULL || label == NULL) {
+        ws_free(path);
+        ws_free(label);
+        return no_memory(err);
+    }
+    ws_free(c->path);
+    ws_free(c->label);
+    c->path = path;
+    c->label = label;
+    return WS_OK;
+}
+
+/** A model of the hub's cache; *is_one is false when @p name is none. */
+static ws_status hub_open(ws_ckpt **out, const char *name, bool *is_one,
+                          const ws_ctx *ctx, ws_err *err)
+{
+    ws_ckpt *c = NULL;
+    ws_err why = WS_ERR_INIT;
+    char *dir = NULL;
+    ws_status st = ws_hub_find(&dir, name, err);
+    *is_one = st == WS_OK && dir != NULL;
+    if (!*is_one)
+        return st;
+    st = ws_ckpt_open(&c, dir, ctx == NULL ? NULL : ctx->warnings, &why);
+    if (st == WS_OK)
+        st = rename_as(c, name, dir, &why);
+    else
+        ws_free(dir);
+    if (st == WS_OK) {
+        *out = c;
+        return WS_OK;
+    }
+    ws_ckpt_free(c);
+    if (err != NULL)
+        *err = why;
+    return st;
+}
+
 ws_status ws_source_open(ws_ckpt **out, const char *path, ws_fold_dtype dtype,
                          const ws_ctx *ctx, ws_err *err)
 {
     bool is_one = false;
-    const ws_status st = exists(path)
-                             ? decomposed_open(out, path, &is_one, dtype, ctx, err)
-                             : sum_open(out, path, &is_one, dtype, ctx, err);
+    ws_status st = exists(path) ? decomposed_open(out, path, &is_one, dtype, ctx, err)
+                                : sum_open(out, path, &is_one, dtype, ctx, err);
+    if (st == WS_OK && !is_one && !exists(path))
+        st = hub_open(out, path, &is_one, ctx, err);
     if (st != WS_OK || is_one)
         return st;
     return ws_ckpt_open(out, path, ctx == NULL ? NULL : ctx->warnings, err);

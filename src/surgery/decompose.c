@@ -396,7 +396,7 @@ static ws_status put_residual(struct job *j, ws_err *err)
     ws_status st = ws_residual_finish(&j->residual, j->r->residual, err);
     const char *from = j->req->write.companions_from;
     if (from == NULL && ws_ckpt_is_dir(j->model))
-        from = j->req->model;
+        from = ws_ckpt_home(j->model);
     if (st == WS_OK && from != NULL)
         st = ws_companions_carry(j->stage, from, &o,
                                  j->ctx == NULL ? NULL : j->ctx->warnings, err);

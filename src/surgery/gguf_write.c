@@ -438,10 +438,11 @@ static ws_status put_provenance(struct job *j, char key[33], ws_err *err)
 static ws_status open_stage(struct job *j, const char *key, ws_err *err)
 {
     const ws_write_opts *w = &j->req->write;
+    const char *home = ws_ckpt_home(j->model);
     const ws_stage_opts o = { .target = w->out,
                               .force = w->force,
                               .key = key,
-                              .inputs = &j->req->model,
+                              .inputs = &home,
                               .n_inputs = 1,
                               .manifest = w->manifest };
     ws_status st =

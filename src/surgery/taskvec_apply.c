@@ -141,7 +141,7 @@ static ws_status write_model(const ws_taskvec_apply_req *req, ws_ckpt *source,
     ws_write_opts w = req->write;
     w.keep_metadata = true;
     if (w.companions_from == NULL && ws_ckpt_is_dir(base))
-        w.companions_from = req->base;
+        w.companions_from = ws_ckpt_home(base);
     const bool one =
         r->exact && tv->n_files == 0 && ws_ckpt_find(tv->file, WS_TV_HEADER) != NULL;
     if (w.shard_like_base && (one || ws_ckpt_file_count(base) <= 1)) {
