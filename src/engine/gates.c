@@ -8,12 +8,13 @@
 #include "wsurg/gates.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
-#include "wsurg/alloc.h"
+#include "engine/gates_internal.h"
 #include "wsurg/pattern.h"
 
-static ws_gate *gate_new(ws_gates *g, const char *name, double limit)
+ws_gate *ws_gate_new(ws_gates *g, const char *name, double limit)
 {
     ws_gate *gate = &g->gates[g->n++];
     *gate = (ws_gate){ .name = name, .passed = true, .limit = limit };
@@ -22,7 +23,8 @@ static ws_gate *gate_new(ws_gates *g, const char *name, double limit)
 
 /** Put an offender in its place among the worst; @p sign is 1 where large figures are
  * bad, -1 where small ones are. */
-static void offend(ws_gate *g, const char *tensor, double value, double sign)
+static void offend(ws_gate *g, const char *tensor, double value, double sign,
+                   const char *note)
 {
     size_t i = g->n_worst;
     g->passed = false;
@@ -36,19 +38,26 @@ static void offend(ws_gate *g, const char *tensor, double value, double sign)
     if (i < WS_GATE_WORST) {
         g->worst[i].tensor = tensor;
         g->worst[i].value = value;
+        snprintf(g->worst[i].note, sizeof g->worst[i].note, "%s",
+                 note == NULL ? "" : note);
     }
+}
+
+void ws_gate_count(ws_gate *g, const char *tensor, double value, const char *note)
+{
+    g->value += 1.0;
+    offend(g, tensor, value, 1.0, note);
 }
 
 /** One more tensor that fails a counting gate. */
 static void count(ws_gate *g, const char *tensor, double value)
 {
-    g->value += 1.0;
-    offend(g, tensor, value, 1.0);
+    ws_gate_count(g, tensor, value, NULL);
 }
 
 static void gate_finite(ws_gates *g, const ws_stats *s)
 {
-    ws_gate *gate = gate_new(g, "finite", 0.0);
+    ws_gate *gate = ws_gate_new(g, "finite", 0.0);
     for (size_t i = 0; i < s->n; i++) {
         const ws_tensor_stats *t = &s->tensors[i];
         const uint64_t bad = t->nans + t->infinities + t->not_bool;
@@ -58,9 +67,28 @@ static void gate_finite(ws_gates *g, const ws_stats *s)
     gate->value = (double)(s->nans + s->infinities + s->not_bool);
 }
 
+/** Numbers from here on round to infinity in F16, whose largest is 65504. */
+#define F16_OVERFLOW 65520.0
+#define F16_MOST     65504.0
+
+/** What is stored as integers stays so, and NaN and infinity are the same in F16. */
+static void gate_fits_f16(ws_gates *g, const ws_stats *s)
+{
+    ws_gate *gate = ws_gate_new(g, "fits-f16", F16_MOST);
+    for (size_t i = 0; i < s->n; i++) {
+        const ws_tensor_stats *t = &s->tensors[i];
+        const double v = fmax(fabs(t->min), fabs(t->max));
+        if (!ws_dtype_info(t->t->dtype)->arithmetic || isnan(v))
+            continue;
+        gate->value = v > gate->value ? v : gate->value;
+        if (v >= F16_OVERFLOW)
+            offend(gate, t->t->name, v, 1.0, NULL);
+    }
+}
+
 static void gate_same(ws_gates *g, const ws_diff *d)
 {
-    ws_gate *gate = gate_new(g, "same", 0.0);
+    ws_gate *gate = ws_gate_new(g, "same", 0.0);
     for (size_t i = 0; i < d->n; i++)
         if (d->tensors[i].state >= WS_DIFF_DTYPE)
             count(gate, d->tensors[i].name, 1.0);
@@ -75,7 +103,7 @@ static bool beyond_judging(const ws_tensor_diff *t)
 
 static void gate_delta(ws_gates *g, const ws_diff *d, double limit)
 {
-    ws_gate *gate = gate_new(g, "max-rel-delta", limit);
+    ws_gate *gate = ws_gate_new(g, "max-rel-delta", limit);
     for (size_t i = 0; i < d->n; i++) {
         const ws_tensor_diff *t = &d->tensors[i];
         const double v = beyond_judging(t) ? HUGE_VAL : t->relative_norm;
@@ -83,13 +111,13 @@ static void gate_delta(ws_gates *g, const ws_diff *d, double limit)
             continue;
         gate->value = v > gate->value ? v : gate->value;
         if (v > limit)
-            offend(gate, t->name, v, 1.0);
+            offend(gate, t->name, v, 1.0, NULL);
     }
 }
 
 static void gate_cosine(ws_gates *g, const ws_diff *d, double limit)
 {
-    ws_gate *gate = gate_new(g, "min-cosine", limit);
+    ws_gate *gate = ws_gate_new(g, "min-cosine", limit);
     gate->value = 1.0;
     for (size_t i = 0; i < d->n; i++) {
         const ws_tensor_diff *t = &d->tensors[i];
@@ -100,8 +128,76 @@ static void gate_cosine(ws_gates *g, const ws_diff *d, double limit)
             continue;
         gate->value = v < gate->value ? v : gate->value;
         if (v < limit)
-            offend(gate, t->name, v, -1.0);
+            offend(gate, t->name, v, -1.0, NULL);
     }
+}
+
+/* ---- lineage ---- */
+
+static bool is_matrix(const ws_tensor *t)
+{
+    return t != NULL && t->rank >= 2 && ws_dtype_info(t->dtype)->arithmetic;
+}
+
+static bool matrix_wanted(void *arg, const char *name)
+{
+    return is_matrix(ws_ckpt_find(arg, name));
+}
+
+static void lineage_judge(ws_gate *gate, const ws_diff *d)
+{
+    double dot = 0.0, a_sq = 0.0, b_sq = 0.0;
+    uint64_t both = 0, in_a = 0, in_b = 0;
+    for (size_t i = 0; i < d->n; i++) {
+        const ws_tensor_diff *t = &d->tensors[i];
+        in_a += is_matrix(t->a) ? t->a->n_elements : 0;
+        in_b += is_matrix(t->b) ? t->b->n_elements : 0;
+        if (!is_matrix(t->a) || !is_matrix(t->b) || t->state >= WS_DIFF_SHAPE)
+            continue;
+        both += t->a->n_elements;
+        dot += t->dot;
+        a_sq += t->a_sq;
+        b_sq += t->b_sq;
+    }
+    const uint64_t larger = in_a > in_b ? in_a : in_b;
+    if (larger > 0 && a_sq > 0.0 && b_sq > 0.0)
+        gate->value = dot / sqrt(a_sq) / sqrt(b_sq) * ((double)both / (double)larger);
+    gate->passed = gate->value >= gate->limit;
+}
+
+/** The matrices least like the base's, where the gate fails. */
+static void lineage_blame(ws_gate *gate, const ws_diff *d)
+{
+    if (gate->passed)
+        return;
+    for (size_t i = 0; i < d->n; i++) {
+        const ws_tensor_diff *t = &d->tensors[i];
+        const bool one = !is_matrix(t->a) || !is_matrix(t->b);
+        if (!is_matrix(t->a) && !is_matrix(t->b))
+            continue;
+        const double v =
+            one || t->state >= WS_DIFF_SHAPE || isnan(t->cosine) ? 0.0 : t->cosine;
+        if (v < gate->limit)
+            offend(gate, t->name, v, -1.0,
+                   one                         ? "in one model only"
+                   : t->state >= WS_DIFF_SHAPE ? "of another shape"
+                                               : NULL);
+    }
+}
+
+static ws_status gate_lineage(ws_gates *g, const ws_ckpt *c, const ws_ckpt *base,
+                              const ws_ctx *ctx, ws_err *err)
+{
+    ws_diff *d = NULL;
+    const ws_diff_opts o = { .wanted = matrix_wanted, .arg = (void *)(uintptr_t)base };
+    const ws_status st = ws_diff_new(&d, base, c, &o, ctx, err);
+    if (st == WS_OK) {
+        ws_gate *gate = ws_gate_new(g, "lineage", WS_LINEAGE_LIMIT);
+        lineage_judge(gate, d);
+        lineage_blame(gate, d);
+    }
+    ws_diff_free(d);
+    return st;
 }
 
 /* ---- patterns ---- */
@@ -129,7 +225,7 @@ static bool wanted(void *arg, const char *name)
 static void gate_bytes(ws_gates *g, const char *name, const ws_diff *d,
                        const ws_pattern_set *p, bool inverted)
 {
-    ws_gate *gate = gate_new(g, name, 0.0);
+    ws_gate *gate = ws_gate_new(g, name, 0.0);
     for (size_t i = 0; i < d->n; i++) {
         const ws_tensor_diff *t = &d->tensors[i];
         if (t->state != WS_DIFF_EQUAL && binds(p, inverted, t->name))
@@ -217,15 +313,21 @@ ws_status ws_gates_run(ws_gates *out, const ws_ckpt *c, const ws_ckpt *against,
         return WS_E_USAGE;
     }
     ws_status st = WS_OK;
-    if (o->finite) {
+    if (o->finite || o->fits_f16) {
         ws_stats *s = NULL;
         st = ws_stats_new(&s, c, ctx, err);
-        if (st == WS_OK)
+        if (st == WS_OK && o->finite)
             gate_finite(out, s);
+        if (st == WS_OK && o->fits_f16)
+            gate_fits_f16(out, s);
         ws_stats_free(s);
     }
+    if (st == WS_OK && o->config)
+        st = ws_gate_config(out, c, err);
     if (st == WS_OK && compares)
         st = compare_gates(out, c, against, o, ctx, err);
+    if (st == WS_OK && o->lineage != NULL)
+        st = gate_lineage(out, c, o->lineage, ctx, err);
     for (size_t i = 0; i < out->n; i++)
         out->passed = out->passed && out->gates[i].passed;
     return st;
