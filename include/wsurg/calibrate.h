@@ -50,6 +50,7 @@ typedef struct ws_calibrate_result {
     size_t linears, matrices;         /**< matrices are shared: q, k, v; gate, up */
     int passes; /**< runs through the model: more than one where memory is short */
     const char *sampling; /**< static */
+    bool unchanged;       /**< resumed, and the output was there: .passes is 0 */
     ws_out_file output;
     const char *manifest;
     ws_usage usage;

@@ -8,6 +8,7 @@
 #define WSURG_DECOMPOSE_H
 
 #include "wsurg/alloc.h"
+#include "wsurg/calibrate.h"
 #include "wsurg/merge.h"
 
 #ifdef __cplusplus
@@ -50,7 +51,10 @@ typedef enum ws_decompose_method { WS_CORDA, WS_PISSA } ws_decompose_method;
 typedef struct ws_decompose_req {
     const char *model;
     ws_decompose_method method;
-    const char *cov; /**< path of covariances; CorDA */
+    const char *cov;                   /**< path of covariances; CorDA */
+    const ws_calibrate_req *calibrate; /**< CorDA without .cov: run this first. Its
+                                            model, .add and .write are not looked at;
+                                            the covariances do not stay */
     ws_corda_opts split;
     double damp;
     const char *normalise; /**< "peft", "authors" or "none": as the file was made, or
@@ -75,13 +79,19 @@ typedef struct ws_decompose_result {
     ws_out_file *outputs; /**< (n_outputs) */
     size_t n_outputs;
     const char *manifest;
-    char residual[48]; /**< its content digest; empty with .keep_base */
+    char residual[48];                /**< its content digest; empty with .keep_base */
+    uint64_t cov_samples, cov_tokens; /**< that the covariances are of; 0: none */
+    size_t resumed; /**< layers that a killed run had finished */
+    bool unchanged; /**< resumed, and the output was there: no layers, no outputs */
     ws_usage usage;
     ws_arena arena;
 } ws_decompose_result;
 
 /**
- * Decompose, and write `OUT/adapter/`, `OUT/residual/` and `OUT/decompose.json`.
+ * Decompose, and write `OUT/adapter/`, `OUT/residual/` and `OUT/decompose.json`; with
+ * .keep_base `OUT/adapter/` alone. Memory is that of the largest matrix, for each
+ * thread, whatever the number of matrices; fewer threads where the limit is short.
+ * With .write.resume a run that was killed goes on behind its last finished matrix.
  *
  * @return WS_OK; WS_E_USAGE a pattern that hits nothing; WS_E_ANCESTRY covariances of
  *         another model; WS_E_MISSING a target without covariance; WS_E_SHAPE,

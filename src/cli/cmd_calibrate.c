@@ -41,9 +41,13 @@ static void report(ws_run *run, const struct calibrate_args *a, const char *out,
     ws_j_u64(to, "linears", r->linears);
     ws_j_u64(to, "matrices", r->matrices);
     ws_j_u64(to, "passes", (uint64_t)r->passes);
-    ws_outputs_json(ws_j_arr(to, "outputs"), out, &r->output, 1);
+    ws_outputs_json(ws_j_arr(to, "outputs"), out, &r->output, r->unchanged ? 0 : 1);
     ws_j_str(to, "manifest", r->manifest);
     ws_run_flush(run);
+    if (r->unchanged) {
+        ws_run_talk(run, "%s is this result already: nothing was written", out);
+        return;
+    }
     ws_run_row(run, 11, "calibrated", "%lld samples · %llu tokens · %s · %s",
                (long long)r->samples, (unsigned long long)r->tokens, r->sampling,
                words[a->normalise.index]);
@@ -75,6 +79,7 @@ static ws_status calibrate_run(ws_run *run, void *args)
         return ws_run_fail(run, &err);
     run->usage = r->usage;
     run->has_usage = true;
+    run->unchanged = r->unchanged;
     report(run, a, req.write.out, r);
     ws_calibrate_result_free(r);
     return WS_OK;

@@ -18,6 +18,9 @@ struct decompose_args {
     const char *model;
     bool corda, pissa, svd;
     const char *cov, *base;
+    ws_strs data;
+    int64_t samples, seq;
+    ws_word sampling;
     double energy;
     int64_t budget;
     ws_word mode, solver, normalise;
@@ -49,12 +52,14 @@ static void decompose_check(ws_run *run, void *args)
                                  "which decomposition: one of --corda, --pissa, --svd");
         ws_err_hint(e, "--pissa needs nothing else, --corda covariances, --svd a base");
     }
-    if (a->corda && a->cov == NULL) {
-        ws_err *e = ws_run_error(run, WS_E_USAGE, "--corda needs --cov FILE");
+    if (a->corda && (a->cov == NULL) == (a->data.n == 0)) {
+        ws_err *e = ws_run_error(run, WS_E_USAGE,
+                                 "--corda needs covariances, or data to make them of: "
+                                 "one of --cov FILE, --data FILE");
         ws_err_hint(e, "wsurg calibrate MODEL --data FILE -o cov.safetensors");
     }
-    if (!a->corda && a->cov != NULL)
-        ws_run_error(run, WS_E_USAGE, "--cov is of --corda");
+    if (!a->corda && (a->cov != NULL || a->data.n > 0))
+        ws_run_error(run, WS_E_USAGE, "--cov and --data are of --corda");
     svd_check(run, a);
     if (a->w.out != NULL && strcmp(a->w.out, "-") == 0)
         ws_run_error(run, WS_E_USAGE, "the output is a directory: not '-'");
@@ -119,8 +124,8 @@ static void report_json(ws_run *run, const struct decompose_args *a,
     ws_j_str(o, "residual", a->keep_base ? NULL : path.p);
     ws_buf_free(&path);
     ws_j_u64(to, "layers", r->n_layers);
-    ws_j_num(to, "energy", r->energy);
-    ws_j_num(to, "identity_error", r->error);
+    ws_j_num(to, "energy", r->unchanged ? NAN : r->energy);
+    ws_j_num(to, "identity_error", r->unchanged ? NAN : r->error);
     const ws_decomposed **order =
         ws_arena_calloc(&run->arena, r->n_layers + 1, sizeof *order);
     o = ws_j_arr(to, "worst");
@@ -132,7 +137,15 @@ static void report_json(ws_run *run, const struct decompose_args *a,
         layer_json(ws_j_obj(o, NULL), order[i]);
     ws_outputs_json(ws_j_arr(to, "files"), req->write.out, r->outputs, r->n_outputs);
     ws_j_str(to, "manifest", r->manifest);
-    ws_j_str(to, "residual_content", a->keep_base ? NULL : r->residual);
+    ws_j_str(to, "residual_content", r->residual[0] == '\0' ? NULL : r->residual);
+    if (a->corda) {
+        o = ws_j_obj(to, "calibration");
+        ws_j_u64(o, "samples", r->cov_samples);
+        ws_j_u64(o, "tokens", r->cov_tokens);
+    } else {
+        ws_j_null(to, "calibration");
+    }
+    ws_j_u64(to, "resumed", r->resumed);
     if (!run->g.tensors)
         return;
     o = ws_j_arr(to, "tensors");
@@ -159,6 +172,8 @@ static void report_text(ws_run *run, const struct decompose_args *a,
                "%s · rank %lld · %zu matrices · energy %s (mean)",
                req->split.smallest ? "kpm" : "ipm", (long long)a->rank, r->n_layers,
                energy);
+    if (r->resumed > 0)
+        ws_run_row(run, 10, "resumed", "%zu of them were finished before", r->resumed);
     if (a->keep_base)
         ws_run_row(run, 10, "adapter", "rank %lld, for the model as it is",
                    2 * (long long)a->rank);
@@ -192,6 +207,16 @@ static ws_status decompose_run(ws_run *run, void *args)
     req.targets = a->targets.v;
     req.n_targets = a->targets.n;
     req.keep_base = a->keep_base;
+    ws_calibrate_req cal = WS_CALIBRATE_REQ_INIT;
+    cal.data = a->data.v;
+    cal.n_data = a->data.n;
+    cal.samples = a->samples;
+    cal.seq = a->seq;
+    cal.seed = (uint64_t)a->seed;
+    cal.sampling = (ws_sampling)a->sampling.index;
+    cal.normalise =
+        a->normalise.index > 0 ? (ws_normalise)(a->normalise.index - 1) : cal.normalise;
+    req.calibrate = a->data.n > 0 ? &cal : NULL;
     ws_write_args_fill(&a->w, &req.write);
     req.write.out = a->w.out ? a->w.out : a->corda ? "corda/" : "pissa/";
     req.write.companions_from = a->companions_from;
@@ -200,9 +225,14 @@ static ws_status decompose_run(ws_run *run, void *args)
         return ws_run_fail(run, &err);
     run->usage = r->usage;
     run->has_usage = true;
+    run->unchanged = r->unchanged;
     report_json(run, a, &req, r);
     ws_run_flush(run);
-    report_text(run, a, &req, r);
+    if (r->unchanged)
+        ws_run_talk(run, "%s is this result already: nothing was written",
+                    req.write.out);
+    else
+        report_text(run, a, &req, r);
     ws_decompose_result_free(r);
     return WS_OK;
 }
@@ -214,10 +244,18 @@ static const ws_arg decompose_params[] = {
 
 /** Those that --help only names. */
 static const ws_opt decompose_more[] = {
+    WS_WORD(struct decompose_args, solver, "solver", "exact|fast", 0.0,
+            "fast: within 0.1 % of the least residual, not to the last digit"),
     WS_WORD(struct decompose_args, normalise, "normalise", "recorded|peft|authors|none",
             0.0, "refuse covariances that were normalised otherwise"),
     WS_OPT(struct decompose_args, seed, "seed", 0, "N", 0.0, 0.0, 9007199254740991.0,
-           "of the start vectors"),
+           "of the start vectors, and of the choice of samples"),
+    WS_OPT(struct decompose_args, samples, "samples", 0, "N", 256.0, 1.0, 1e6,
+           "of --data: how many"),
+    WS_OPT(struct decompose_args, seq, "seq", 0, "N", 2048.0, 1.0, 1048576.0,
+           "of --data: most tokens of one; cut to the model's positions"),
+    WS_WORD(struct decompose_args, sampling, "sampling", "auto|qa|instruction", 0.0,
+            "of --data: windows of all text, or whole documents"),
     WS_TEXT(struct decompose_args, companions_from, "companions-from", 0, "DIR",
             "config and tokenizer of the residual; default: the model's"),
     WS_OPT(struct decompose_args, damp, "damp", 0, "X", 0.01, 0.0, 1e6,
@@ -227,24 +265,23 @@ static const ws_opt decompose_more[] = {
 
 static const ws_opt decompose_opts[] = {
     WS_FLAG(struct decompose_args, corda, "corda", 0,
-            "by what inputs are like: components of W C, C the inputs' covariance"),
-    WS_FLAG(struct decompose_args, pissa, "pissa", 0,
-            "by the weights alone: the largest singular values of W"),
+            "components of W C, C the covariance of the inputs"),
+    WS_FLAG(struct decompose_args, pissa, "pissa", 0, "the largest components of W"),
     WS_FLAG(struct decompose_args, svd, "svd", 0,
-            "what MODEL changed of --base, as an adapter for that base"),
+            "what MODEL changed of --base, for that base"),
     WS_TEXT(struct decompose_args, base, "base", 0, "M", "of --svd: what was tuned"),
     WS_OPT(struct decompose_args, energy, "energy", 0, "E", 0.0, 0.0, 1.0,
            "of --svd: the least rank that keeps this share, per matrix"),
     WS_OPT(struct decompose_args, budget, "budget", 0, "N", 0.0, 0.0,
            9007199254740991.0, "of --svd: numbers in all, where they keep most"),
     WS_TEXT(struct decompose_args, cov, "cov", 0, "FILE",
-            "covariances that calibrate made of this model"),
+            "of --corda: covariances, from calibrate"),
+    WS_TEXT(struct decompose_args, data, "data", 0, "[NAME=]FILE",
+            "of --corda: text to calibrate on now; repeatable"),
     WS_WORD(struct decompose_args, mode, "mode", "ipm|kpm", 0.0,
-            "ipm trains what the data uses most; kpm what it uses least"),
+            "ipm trains what data uses most; kpm least"),
     WS_OPT(struct decompose_args, rank, "rank", 0, "N", 128.0, 1.0, 65536.0,
            "of each adapter; cut to a matrix's smaller side"),
-    WS_WORD(struct decompose_args, solver, "solver", "exact|fast", 0.0,
-            "fast: within 0.1 % of the least residual, not to the last digit"),
     WS_TEXT(struct decompose_args, targets, "target", 0, "PATTERN",
             "linears to decompose; default: every matrix of a numbered block"),
     WS_FLAG(struct decompose_args, keep_base, "keep-base", 0,
@@ -255,6 +292,8 @@ static const ws_opt decompose_opts[] = {
 };
 
 static const ws_example decompose_examples[] = {
+    { "wsurg decompose lm --corda --data text.txt --mode kpm --rank 8 -o kpm/",
+      "an adapter that leaves what lm knows of text.txt alone" },
     { "wsurg decompose base --pissa --rank 4 -o split/",
       "largest components into split/adapter, the rest into split/residual" },
     { "wsurg decompose tuned --svd --base base --energy 0.95 -o lora/",

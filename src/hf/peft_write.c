@@ -1,9 +1,9 @@
 /*
  * peft_write.c - an adapter directory, written so that PEFT loads it
  *
- * Tensors are converted and written slice by slice with their digests; the header goes
- * last, when the content's digest is known; the configuration has its keys sorted, as
- * PEFT writes it.
+ * Tensors are converted and written slice by slice with their digests, all at once or
+ * (ws_adapter_sink) module by module; the header goes last, when the content's digest
+ * is known; the configuration has its keys sorted, as PEFT writes it.
  */
 #include <math.h>
 #include <stdio.h>
@@ -28,6 +28,9 @@ struct item {
     const float *floats;         // factors; or
     const ws_adapter_copy *copy; // bytes
     uint64_t shape[2];
+    ws_xxh128 digest;
+    size_t module; // whose factor it is
+    bool done;
 };
 
 struct writer {
@@ -36,12 +39,17 @@ struct writer {
     const char *folder; // in the output: "" or "adapter/"
     struct item *items; // (n)
     size_t n, cap;
+    size_t module;      // that items are being made of
     ws_tensor **order;  // (n) as they lie in the file
-    ws_xxh128 *digests; // (n) in that order
+    ws_xxh128 *digests; // (n) in that order, at the end
     int64_t r;          // most frequent
     double alpha;       // most frequent among those of that rank
     ws_arena arena;
+    int id; // of the staged file of weights
+    uint64_t header_len;
 };
+
+static const char unknown[] = "xxh3-128:00000000000000000000000000000000";
 
 static ws_status no_memory(ws_err *err)
 {
@@ -65,6 +73,7 @@ static ws_status add_factor(struct writer *w, const char *module, const char *su
 {
     struct item *i = &w->items[w->n++];
     i->floats = numbers;
+    i->module = w->module;
     i->shape[0] = (uint64_t)rows;
     i->shape[1] = (uint64_t)cols;
     i->t = (ws_tensor){ .name = name_make(w, module, suffix),
@@ -88,6 +97,7 @@ static ws_status items_make(struct writer *w, ws_err *err)
     ws_status st = WS_OK;
     for (size_t k = 0; k < s->n_modules && st == WS_OK; k++) {
         const ws_adapter_factors *m = &s->modules[k];
+        w->module = k;
         st = add_factor(w, m->path,
                         m->embedding ? ".lora_embedding_A" : ".lora_A.weight", m->a,
                         m->r, m->in, err);
@@ -149,12 +159,10 @@ static ws_status slice_make(const struct writer *w, const struct item *item,
     return ws_err_at(err, NULL, item->t.name, -1), WS_E_NOT_FINITE;
 }
 
-static ws_status tensor_write(struct writer *w, ws_stage *stage, int id, size_t at,
-                              ws_err *err)
+static ws_status tensor_write(const struct writer *w, ws_stage *stage,
+                              struct item *item, ws_err *err)
 {
-    const ws_tensor *t = w->order[at];
-    // the header's view is the first member of its item
-    const struct item *item = (const struct item *)(const void *)t;
+    const ws_tensor *t = &item->t;
     const size_t n = (size_t)ws_slice_count(t->rank, t->shape);
     ws_xxh128 *slices = ws_calloc(n + 1, sizeof *slices);
     void *buf = NULL;
@@ -170,26 +178,32 @@ static ws_status tensor_write(struct writer *w, ws_stage *stage, int id, size_t 
         }
         st = buf == NULL ? no_memory(err) : slice_make(w, item, offset, len, buf, err);
         if (st == WS_OK)
-            st = ws_stage_write(stage, id, buf, (size_t)len, t->offset + offset, err);
+            st =
+                ws_stage_write(stage, w->id, buf, (size_t)len, t->offset + offset, err);
         if (st == WS_OK)
             slices[i] = ws_xxh3(buf, (size_t)len);
     }
-    if (st == WS_OK)
-        w->digests[at] = ws_tensor_digest(t, slices, n);
+    if (st == WS_OK) {
+        item->digest = ws_tensor_digest(t, slices, n);
+        item->done = true;
+    }
     ws_free(buf);
     ws_free(slices);
     return st;
 }
 
 /** "xxh3-128:..." of all tensors. */
-static ws_status content_make(const struct writer *w, char out[48], ws_err *err)
+static ws_status content_make(struct writer *w, char out[48], ws_err *err)
 {
     const char **names = ws_calloc(w->n + 1, sizeof *names);
     size_t *idx = ws_calloc(w->n + 1, sizeof *idx);
     char hex[33];
     ws_status st = names == NULL || idx == NULL ? no_memory(err) : WS_OK;
-    for (size_t i = 0; i < w->n && st == WS_OK; i++)
+    for (size_t i = 0; i < w->n && st == WS_OK; i++) {
+        // the header's view is the first member of its item
+        w->digests[i] = ((const struct item *)(const void *)w->order[i])->digest;
         names[i] = w->order[i]->name;
+    }
     if (st == WS_OK) {
         ws_xxh128_hex(ws_model_digest(names, w->digests, w->n, idx), hex);
         snprintf(out, 48, "xxh3-128:%s", hex);
@@ -381,33 +395,40 @@ static char *path_make(struct writer *w, const char *name)
     return path;
 }
 
-static ws_status weights_write(struct writer *w, ws_stage *stage, char content[48],
-                               ws_err *err)
+/** Lay the weights out and create their file. */
+static ws_status weights_open(struct writer *w, ws_stage *stage, ws_err *err)
 {
-    static const char unknown[] = "xxh3-128:00000000000000000000000000000000";
     uint8_t *header = NULL;
-    uint64_t len = 0, again = 0;
-    int id = -1;
-    ws_status st = header_make(w, unknown, &header, &len, err);
+    ws_status st = header_make(w, unknown, &header, &w->header_len, err);
     ws_free(header);
-    header = NULL;
-    uint64_t bytes = len;
+    uint64_t bytes = w->header_len;
     for (size_t i = 0; i < w->n && st == WS_OK; i++)
         bytes += w->order[i]->n_bytes;
-    char *name = path_make(w, WS_ADAPTER_WEIGHTS);
-    if (st == WS_OK)
-        st =
-            name == NULL ? no_memory(err) : ws_stage_file(stage, name, bytes, &id, err);
+    const char *name = path_make(w, WS_ADAPTER_WEIGHTS);
+    if (st != WS_OK)
+        return st;
+    return name == NULL ? no_memory(err)
+                        : ws_stage_file(stage, name, bytes, &w->id, err);
+}
+
+/** What has not been written yet, then the header. */
+static ws_status weights_close(struct writer *w, ws_stage *stage, char content[48],
+                               ws_err *err)
+{
+    uint8_t *header = NULL;
+    uint64_t len = 0;
+    ws_status st = WS_OK;
     for (size_t i = 0; i < w->n && st == WS_OK; i++)
-        st = tensor_write(w, stage, id, i, err);
+        if (!w->items[i].done)
+            st = tensor_write(w, stage, &w->items[i], err);
     if (st == WS_OK)
         st = content_make(w, content, err);
     if (st == WS_OK)
-        st = header_make(w, content, &header, &again, err);
-    if (st == WS_OK && again != len)
+        st = header_make(w, content, &header, &len, err);
+    if (st == WS_OK && len != w->header_len)
         st = ws_fail(err, WS_E_INTERNAL, "an adapter's header changed its length");
     if (st == WS_OK)
-        st = ws_stage_write(stage, id, header, (size_t)len, 0, err);
+        st = ws_stage_write(stage, w->id, header, (size_t)len, 0, err);
     ws_free(header);
     return st;
 }
@@ -447,19 +468,26 @@ static ws_status show(const struct writer *w, ws_stage *stage, const char *conte
     return st;
 }
 
-static ws_status files_write(struct writer *w, ws_stage *stage, char content[48],
+static ws_status files_close(struct writer *w, ws_stage *stage, char content[48],
                              ws_err *err)
 {
     ws_buf config = { 0 };
     const char *name = path_make(w, WS_ADAPTER_CONFIG);
     ws_status st =
-        name == NULL ? no_memory(err) : weights_write(w, stage, content, err);
+        name == NULL ? no_memory(err) : weights_close(w, stage, content, err);
     if (st == WS_OK)
         st = config_make(w, &config, err);
     if (st == WS_OK)
         st = ws_stage_put(stage, name, config.p, config.n, err);
     ws_buf_free(&config);
     return st;
+}
+
+static ws_status files_write(struct writer *w, ws_stage *stage, char content[48],
+                             ws_err *err)
+{
+    const ws_status st = weights_open(w, stage, err);
+    return st == WS_OK ? files_close(w, stage, content, err) : st;
 }
 
 static ws_status directory_write(struct writer *w, const ws_ctx *ctx,
@@ -491,12 +519,100 @@ static void writer_free(struct writer *w)
     ws_arena_free(&w->arena);
 }
 
+struct ws_adapter_sink {
+    struct writer w;
+    ws_adapter_spec spec;
+    ws_adapter_target target;
+    ws_stage *stage;
+};
+
+void ws_adapter_sink_close(ws_adapter_sink *s)
+{
+    if (s == NULL)
+        return;
+    writer_free(&s->w);
+    ws_free(s);
+}
+
+ws_status ws_adapter_sink_open(ws_adapter_sink **out, const ws_adapter_spec *spec,
+                               bool no_provenance, ws_stage *stage, const char *folder,
+                               ws_err *err)
+{
+    ws_adapter_sink *s = ws_calloc(1, sizeof *s);
+    if (s == NULL)
+        return no_memory(err);
+    s->spec = *spec;
+    s->target.no_provenance = no_provenance;
+    s->stage = stage;
+    s->w = (struct writer){ .spec = &s->spec, .target = &s->target, .folder = folder };
+    ws_status st = items_make(&s->w, err);
+    if (st == WS_OK)
+        st = order_make(&s->w, err);
+    if (st == WS_OK)
+        st = weights_open(&s->w, stage, err);
+    if (st == WS_OK)
+        *out = s;
+    else
+        ws_adapter_sink_close(s);
+    return st;
+}
+
+/** A and B of module @p k. */
+static void factors_of(ws_adapter_sink *s, size_t k, struct item *out[2])
+{
+    size_t n = 0;
+    for (size_t i = 2 * k; i < s->w.n && n < 2; i++) // magnitudes may stand between
+        if (s->w.items[i].copy == NULL && s->w.items[i].module == k)
+            out[n++] = &s->w.items[i];
+}
+
+ws_status ws_adapter_sink_put(ws_adapter_sink *s, size_t k, const float *a,
+                              const float *b, ws_xxh128 digests[2], ws_err *err)
+{
+    struct item *pair[2] = { NULL, NULL };
+    const float *const numbers[2] = { a, b };
+    factors_of(s, k, pair);
+    ws_status st = WS_OK;
+    for (int i = 0; i < 2 && st == WS_OK; i++) {
+        pair[i]->floats = numbers[i];
+        st = tensor_write(&s->w, s->stage, pair[i], err);
+        pair[i]->floats = NULL;
+        digests[i] = pair[i]->digest;
+    }
+    return st;
+}
+
+void ws_adapter_sink_done(ws_adapter_sink *s, size_t k, const ws_xxh128 digests[2])
+{
+    struct item *pair[2] = { NULL, NULL };
+    factors_of(s, k, pair);
+    for (int i = 0; i < 2; i++) {
+        pair[i]->digest = digests[i];
+        pair[i]->done = true;
+    }
+}
+
+ws_status ws_adapter_sink_finish(ws_adapter_sink *s, const char *content,
+                                 const char *residual, ws_err *err)
+{
+    char own[48];
+    s->spec.content = s->spec.content == NULL ? NULL : content;
+    s->spec.residual = s->spec.residual == NULL ? NULL : residual;
+    return files_close(&s->w, s->stage, own, err);
+}
+
+ws_stage_expect ws_adapter_sink_expect(const ws_adapter_sink *s)
+{
+    return (ws_stage_expect){ (const ws_tensor *const *)s->w.order, s->w.digests,
+                              s->w.n };
+}
+
 ws_status ws_adapter_stage(const ws_adapter_spec *spec, bool no_provenance,
                            ws_stage *stage, const char *folder, ws_err *err)
 {
+    char content[48];
     const ws_adapter_target target = { .no_provenance = no_provenance };
     struct writer w = { .spec = spec, .target = &target, .folder = folder };
-    char content[48];
     ws_status st = items_make(&w, err);
     if (st == WS_OK)
         st = order_make(&w, err);

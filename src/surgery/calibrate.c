@@ -9,6 +9,7 @@
 #include "wsurg/calibrate.h"
 
 #include <math.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +22,7 @@
 #include "surgery/calibrate_samples.h"
 #include "surgery/cov_collect.h"
 #include "surgery/cov_file.h"
+#include "surgery/decompose_data.h"
 #include "surgery/decompose_text.h"
 #include "surgery/taskvec_write.h"
 #include "wsurg/digest.h"
@@ -53,6 +55,8 @@ struct job {
     ws_tensor **order; // (n) as they lie in the file
     int64_t widest;
     ws_buf tensors; // "NAME":"cov.NAME",... for the description
+    ws_buf data;    // ["NAME",...] of what is run over
+    ws_buf recipe, inputs;
     ws_stage *stage;
     int id;
     uint64_t header_len;
@@ -156,47 +160,79 @@ static void describe(const struct job *j, ws_buf *b)
                   "{\"schema\":\"" WS_COV_SCHEMA
                   "\",\"model\":\"%s\",\"normalise\":\"%s\""
                   ",\"sampling\":\"%s\",\"seq\":%lld,\"samples\":%llu,\"tokens\":%llu,"
-                  "\"tensors\":%s}",
+                  "\"data\":%s,\"tensors\":%s}",
                   j->digest, normalise_word(j->req->normalise), r->sampling,
                   (long long)r->seq, (unsigned long long)r->all_samples,
-                  (unsigned long long)r->all_tokens, j->tensors.p);
+                  (unsigned long long)r->all_tokens, j->data.p, j->tensors.p);
 }
 
-static void recipe_make(const struct job *j, ws_buf *b)
+/** What was asked for, and of what: `wsurg.recipe` and `wsurg.inputs`. */
+static ws_status provenance_make(struct job *j, ws_err *err)
 {
+    ws_status st = WS_OK;
     ws_buf_printf(
-        b,
+        &j->recipe,
         "{\"schema\":\"wsurg-recipe/1\",\"command\":\"calibrate\",\"samples\":"
         "%lld,\"seq\":%lld,\"sampling\":\"%s\",\"normalise\":\"%s\",\"seed\":"
         "%llu,\"data\":\"%s\"}",
         (long long)j->req->samples, (long long)j->r->seq, j->r->sampling,
         normalise_word(j->req->normalise), (unsigned long long)j->req->seed,
         j->samples.digest);
+    ws_tv_input_add(&j->inputs, "model", j->model->info.label, j->digest);
+    if (j->add.file != NULL) {
+        char content[48];
+        st = ws_ckpt_digest_text(j->add.file, j->ctx, content, err);
+        if (st == WS_OK)
+            ws_tv_input_add(&j->inputs, "covariance", ws_ckpt_label(j->add.file),
+                            content);
+    }
+    ws_buf_putc(&j->inputs, ']');
+    return st == WS_OK && (j->recipe.failed || j->inputs.failed) ? no_memory(err) : st;
+}
+
+/** Names of the data added to, then of the data run over, each once. */
+static ws_status data_make(struct job *j, ws_err *err)
+{
+    const cJSON *before = j->add.data != NULL ? j->add.data->child : NULL;
+    cJSON *list = cJSON_CreateArray();
+    ws_status st = list == NULL ? no_memory(err) : WS_OK;
+    for (; st == WS_OK && before != NULL; before = before->next)
+        if (cJSON_IsString(before))
+            cJSON_AddItemToArray(list, cJSON_CreateString(before->valuestring));
+    for (size_t i = 0; i < j->req->n_data && st == WS_OK; i++) {
+        ws_data_source src;
+        bool known = false;
+        st = ws_data_source_parse(&src, j->req->data[i], &j->r->arena, err);
+        if (st != WS_OK)
+            break;
+        for (const cJSON *x = list->child; x != NULL; x = x->next)
+            known |= strcmp(x->valuestring, src.name) == 0;
+        if (!known)
+            cJSON_AddItemToArray(list, cJSON_CreateString(src.name));
+    }
+    if (st == WS_OK)
+        ws_cov_data_json(&(ws_cov){ .data = list }, &j->data);
+    cJSON_Delete(list);
+    return st == WS_OK && j->data.failed ? no_memory(err) : st;
 }
 
 static ws_status header_make(struct job *j, const char *content, uint8_t **out,
                              uint64_t *len, ws_err *err)
 {
-    ws_buf text = { 0 }, recipe = { 0 }, inputs = { 0 };
+    ws_buf text = { 0 };
     describe(j, &text);
-    recipe_make(j, &recipe);
-    ws_tv_input_add(&inputs, "model", j->model->info.label, j->digest);
-    ws_buf_putc(&inputs, ']');
     const ws_meta meta[] = { { "format", "pt" },
                              { "wsurg.kind", "covariance" },
                              { WS_COV_META, text.p },
                              { "wsurg.content", content },
-                             { "wsurg.inputs", inputs.p },
-                             { "wsurg.recipe", recipe.p },
+                             { "wsurg.inputs", j->inputs.p },
+                             { "wsurg.recipe", j->recipe.p },
                              { "wsurg.version", ws_version() } };
-    ws_status st =
-        text.failed || recipe.failed || inputs.failed ? no_memory(err) : WS_OK;
+    ws_status st = text.failed ? no_memory(err) : WS_OK;
     if (st == WS_OK)
         st = ws_st_header(out, len, j->order, j->n, meta,
                           j->req->write.provenance ? 7 : 3, err);
     ws_buf_free(&text);
-    ws_buf_free(&recipe);
-    ws_buf_free(&inputs);
     return st;
 }
 
@@ -215,32 +251,11 @@ static ws_status replay(void *arg, uint32_t type, uint64_t a, uint64_t b,
     return WS_OK;
 }
 
-static ws_status stage_open(struct job *j, ws_err *err)
+/** Create the file in the stage; what a killed run finished counts as done. */
+static ws_status file_open(struct job *j, ws_err *err)
 {
-    const char *inputs[] = { j->req->model, j->req->add };
-    ws_buf text = { 0 };
     uint8_t *header = NULL;
-    char key[33];
-    describe(j, &text);
-    recipe_make(j, &text);
-    if (j->req->add != NULL)
-        ws_buf_puts(&text, j->add.model);
-    ws_status st = text.failed ? no_memory(err) : WS_OK;
-    if (st == WS_OK)
-        ws_xxh128_hex(ws_xxh3(text.p, text.n), key);
-    ws_buf_free(&text);
-    const ws_stage_opts o = { .target = j->req->write.out,
-                              .force = j->req->write.force,
-                              .resume = j->req->write.resume,
-                              .key = key,
-                              .inputs = inputs,
-                              .n_inputs = j->req->add == NULL ? 1 : 2,
-                              .manifest = j->req->write.manifest };
-    if (st == WS_OK)
-        st =
-            ws_stage_open(&j->stage, &o, j->ctx == NULL ? NULL : j->ctx->warnings, err);
-    if (st == WS_OK)
-        st = header_make(j, unknown, &header, &j->header_len, err);
+    ws_status st = header_make(j, unknown, &header, &j->header_len, err);
     ws_free(header);
     uint64_t bytes = j->header_len;
     for (size_t i = 0; i < j->n; i++)
@@ -250,6 +265,39 @@ static ws_status stage_open(struct job *j, ws_err *err)
     if (st == WS_OK && ws_stage_resumed(j->stage))
         st = ws_stage_replay(j->stage, replay, j, err);
     return st;
+}
+
+/** Stage the output; r->unchanged where a run that is resumed has finished it. */
+static ws_status stage_open(struct job *j, ws_err *err)
+{
+    const char *inputs[] = { j->req->model, j->req->add };
+    const ws_write_opts *w = &j->req->write;
+    ws_buf text = { 0 };
+    char key[33];
+    describe(j, &text);
+    if (text.failed)
+        return no_memory(err);
+    const ws_xxh128 parts[3] = { ws_xxh3(text.p, text.n),
+                                 ws_xxh3(j->recipe.p, j->recipe.n),
+                                 ws_xxh3(j->inputs.p, j->inputs.n) };
+    ws_xxh128_hex(ws_xxh3(parts, sizeof parts), key);
+    ws_buf_free(&text);
+    const ws_stage_opts o = { .target = w->out,
+                              .force = w->force,
+                              .resume = w->resume,
+                              .key = key,
+                              .inputs = inputs,
+                              .n_inputs = j->req->add == NULL ? 1 : 2,
+                              .manifest = w->manifest };
+    const ws_status st =
+        ws_stage_open(&j->stage, &o, j->ctx == NULL ? NULL : j->ctx->warnings, err);
+    if (st == WS_OK)
+        j->r->unchanged = ws_stage_finished(j->stage);
+    else if (st == WS_E_EXISTS && w->resume)
+        j->r->unchanged = ws_decompose_is(w->out, "", j->recipe.p, j->inputs.p);
+    if (j->r->unchanged)
+        return WS_OK;
+    return st == WS_OK ? file_open(j, err) : st;
 }
 
 /** One slice of a sum, with what is added, as float. */
@@ -546,19 +594,27 @@ ws_status ws_calibrate(ws_calibrate_result **out, const ws_calibrate_req *req,
     if (st == WS_OK)
         st = find_matrices(&j, err);
     if (st == WS_OK)
+        st = data_make(&j, err);
+    if (st == WS_OK)
+        st = provenance_make(&j, err);
+    if (st == WS_OK)
         st = stage_open(&j, err);
-    if (st == WS_OK && !ws_stage_finished(j.stage)) {
+    if (st == WS_OK && !j.r->unchanged) {
         st = run_passes(&j, err);
         if (st == WS_OK)
             st = finish_header(&j, content, err);
         if (st == WS_OK)
             st = show(&j, content, err);
     }
-    if (j.stage != NULL)
-        ws_stage_close(j.stage, st == WS_E_INTERRUPTED);
+    // asked to end, it leaves its staged work to --resume; Ctrl-C cleans up
+    const int stop = ctx != NULL && ctx->stop != NULL ? atomic_load(ctx->stop) : 0;
+    ws_stage_close(j.stage, st == WS_E_INTERRUPTED && stop != SIGINT);
     if (st == WS_OK)
         ws_decompose_usage_of(&j.r->usage, start, ws_ctx_threads(ctx));
     ws_buf_free(&j.tensors);
+    ws_buf_free(&j.data);
+    ws_buf_free(&j.recipe);
+    ws_buf_free(&j.inputs);
     ws_samples_free(&j.samples);
     ws_cov_close(&j.add);
     ws_model_free(j.model);

@@ -34,6 +34,7 @@ static ws_status describe(ws_cov *c, ws_err *err)
     c->normalise = text_of(c->tree, "normalise");
     c->sampling = text_of(c->tree, "sampling");
     c->tensors = cJSON_GetObjectItemCaseSensitive(c->tree, "tensors");
+    c->data = cJSON_GetObjectItemCaseSensitive(c->tree, "data");
     if (schema == NULL || strcmp(schema, WS_COV_SCHEMA) != 0)
         return ws_fail(err, WS_E_UNSUPPORTED, "'%s' has schema '%s', read here is '%s'",
                        WS_COV_META, schema == NULL ? "" : schema, WS_COV_SCHEMA);
@@ -66,6 +67,22 @@ void ws_cov_close(ws_cov *c)
     ws_ckpt_free(c->file);
     cJSON_Delete(c->tree);
     *c = (ws_cov){ 0 };
+}
+
+void ws_cov_data_json(const ws_cov *c, ws_buf *b)
+{
+    size_t n = 0;
+    ws_buf_putc(b, '[');
+    for (const cJSON *x = c->data != NULL ? c->data->child : NULL; x != NULL;
+         x = x->next) {
+        const char *name = cJSON_GetStringValue(x);
+        if (name == NULL)
+            continue;
+        if (n++ > 0)
+            ws_buf_putc(b, ',');
+        ws_buf_json_string(b, name, strlen(name));
+    }
+    ws_buf_putc(b, ']');
 }
 
 /** n with n (n + 1) / 2 = @p count, or -1. */

@@ -94,6 +94,8 @@ void ws_decompose_report(ws_buf *b, const ws_decompose_req *req,
         put_text(b, cov->normalise);
         ws_buf_puts(b, ",\"sampling\":");
         put_text(b, cov->sampling);
+        ws_buf_puts(b, ",\"data\":");
+        ws_cov_data_json(cov, b);
         ws_buf_putc(b, '}');
     }
     ws_buf_puts(b, ",\"layers\":[");
@@ -104,8 +106,29 @@ void ws_decompose_report(ws_buf *b, const ws_decompose_req *req,
     ws_buf_puts(b, "\n]}\n");
 }
 
+/** Whose knowledge is kept, in plain words. */
+static void say_whose(const ws_cov *cov, ws_diag *warnings)
+{
+    char names[96] = "the calibration data";
+    size_t n = 0;
+    for (const cJSON *c = cov->data != NULL ? cov->data->child : NULL; c != NULL;
+         c = c->next, n++) {
+        const char *name = cJSON_GetStringValue(c);
+        const size_t at = n == 0 ? 0 : strlen(names);
+        if (name != NULL && at + 8 < sizeof names)
+            snprintf(names + at, sizeof names - at, "%s'%.40s'", n == 0 ? "" : ", ",
+                     name);
+    }
+    ws_diag_report(warnings, WS_OK, "note",
+                   "kpm preserves what the model knows of %s (%llu samples, %llu "
+                   "tokens), in the frozen residual, and of nothing else: training "
+                   "moves what those inputs use least",
+                   names, (unsigned long long)cov->samples,
+                   (unsigned long long)cov->tokens);
+}
+
 void ws_decompose_warn(const ws_decompose_req *req, ws_decompose_result *r,
-                       ws_diag *warnings)
+                       const ws_cov *cov, ws_diag *warnings)
 {
     size_t unclear = 0, zeros = 0;
     const char *first = NULL, *zero = NULL;
@@ -136,11 +159,7 @@ void ws_decompose_warn(const ws_decompose_req *req, ws_decompose_result *r,
         ws_err_at(e, NULL, zero, -1);
     }
     if (req->method == WS_CORDA && req->split.smallest)
-        ws_diag_report(
-            warnings, WS_OK, "note",
-            "kpm: what the calibration data needs most stays in the frozen "
-            "residual; training moves what that data uses least. It preserves "
-            "the knowledge of that data, and of no other");
+        say_whose(cov, warnings);
 }
 
 ws_status ws_decompose_strict(const ws_ctx *ctx, ws_err *err)

@@ -20,7 +20,7 @@ void ws_decompose_report(ws_buf *b, const ws_decompose_req *req,
 /** Sum the layers up; warn of components that nothing tells apart, of zeros, and say in
  * plain words whose knowledge KPM preserves. */
 void ws_decompose_warn(const ws_decompose_req *req, ws_decompose_result *r,
-                       ws_diag *warnings);
+                       const ws_cov *cov, ws_diag *warnings);
 
 /** Under --strict a warning keeps the output from showing. */
 ws_status ws_decompose_strict(const ws_ctx *ctx, ws_err *err);

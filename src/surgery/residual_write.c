@@ -151,9 +151,19 @@ static ws_status put(ws_residual *r, size_t i, const void *data, ws_err *err)
     return st;
 }
 
-ws_status ws_residual_put(ws_residual *r, size_t i, const void *data, ws_err *err)
+ws_status ws_residual_put(ws_residual *r, size_t i, const void *data, ws_xxh128 *digest,
+                          ws_err *err)
 {
-    return put(r, i, data, err);
+    const ws_status st = put(r, i, data, err);
+    if (st == WS_OK)
+        *digest = r->digests[r->source[i]];
+    return st;
+}
+
+void ws_residual_done(ws_residual *r, size_t i, const ws_xxh128 *digest)
+{
+    r->digests[r->source[i]] = *digest;
+    r->done[r->source[i]] = true;
 }
 
 static ws_status content_make(ws_residual *r, char content[48], ws_err *err)

@@ -42,9 +42,13 @@ ws_status ws_residual_open(ws_residual *r, const ws_ckpt *model, ws_stage *stage
                            const char *folder, const ws_meta *meta, size_t n_meta,
                            ws_err *err);
 
-/** Write the model's tensor number @p i from @p data, its bytes. Thread-safe for
- * different tensors. */
-ws_status ws_residual_put(ws_residual *r, size_t i, const void *data, ws_err *err);
+/** Write the model's tensor number @p i from @p data, its bytes; its digest is what
+ * ws_residual_done() takes in a run that goes on. Thread-safe for different tensors. */
+ws_status ws_residual_put(ws_residual *r, size_t i, const void *data, ws_xxh128 *digest,
+                          ws_err *err);
+
+/** Tensor number @p i is in the staged file already, with this digest. */
+void ws_residual_done(ws_residual *r, size_t i, const ws_xxh128 *digest);
 
 /** Copy what was not put; headers, index. The content's digest goes to @p content. */
 ws_status ws_residual_finish(ws_residual *r, char content[48], ws_err *err);
