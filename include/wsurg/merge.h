@@ -138,8 +138,17 @@ typedef struct ws_cost {
     uint64_t disk, disk_free;
 } ws_cost;
 
+typedef struct ws_plan ws_plan;
+
+/** A merge of a recipe that another one takes as a model: made while that one reads it,
+ * never written. */
+typedef struct ws_plan_stage {
+    const char *name; /**< the document's */
+    const ws_plan *plan;
+} ws_plan_stage;
+
 /** A plan: plain data made from headers alone. Read it; do not change it. */
-typedef struct ws_plan {
+struct ws_plan {
     const ws_merge_req *req;
     const ws_method *method;
     ws_plan_input *inputs; /**< base first when there is one, then the models */
@@ -147,6 +156,8 @@ typedef struct ws_plan {
     bool has_base, base_implied;
     size_t n_models;        /**< inputs beside the base */
     const char *recipe;     /**< the recipe's name; NULL without one */
+    const ws_plan_stage *stages; /**< (n_stages) what one needs comes before it */
+    size_t n_stages;
     const ws_value *values; /**< of the method's parameters, in its order */
     size_t n_values;
     ws_plan_tensor *tensors; /**< in file order */
@@ -166,7 +177,7 @@ typedef struct ws_plan {
     bool lines_alpha_auto, lines_beta_auto;
     int n_layers; /**< blocks found */
     struct ws_plan_priv *priv;
-} ws_plan;
+};
 
 /**
  * Resolve @p req into a plan. Reads headers only.

@@ -45,6 +45,11 @@ WS_API void ws_recipe_free(ws_recipe *r);
 WS_API size_t ws_recipe_count(const ws_recipe *r);
 WS_API const ws_recipe_doc *ws_recipe_at(const ws_recipe *r, size_t i);
 
+/** The document to be written: the one without a name, else the one that is a model of
+ * no other. Models named like a document are its result; ws_plan_new() makes those on
+ * the way. */
+WS_API const ws_recipe_doc *ws_recipe_result(const ws_recipe *r);
+
 /** Number of different models that a document names, the base included, and the text
  * that names one. */
 WS_API size_t ws_recipe_model_count(const ws_recipe_doc *doc);

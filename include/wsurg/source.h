@@ -67,6 +67,11 @@ WS_API ws_status ws_adapter_source(ws_ckpt **out, ws_ckpt *base,
 WS_API ws_status ws_source_open(ws_ckpt **out, const char *path, ws_fold_dtype dtype,
                                 const ws_ctx *ctx, ws_err *err);
 
+/** Put @p adapters, "+PATH[+PATH...]", on @p base, which is taken, also on failure.
+ * @return as ws_adapter_open() and ws_adapter_source() */
+WS_API ws_status ws_source_adapt(ws_ckpt **out, ws_ckpt *base, const char *adapters,
+                                 ws_fold_dtype dtype, const ws_ctx *ctx, ws_err *err);
+
 /** Whether @p c was made by ws_adapter_source(). */
 WS_API bool ws_source_is_adapted(const ws_ckpt *c);
 

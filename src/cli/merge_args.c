@@ -99,7 +99,7 @@ void ws_merge_plan(ws_run *run, struct merge_args *a)
     a->req.write.parts = part.parts;
     sets_fill(run, a);
     if (a->read)
-        a->req.recipe = ws_recipe_at(a->read, 0);
+        a->req.recipe = ws_recipe_result(a->read);
     a->req.base = a->base;
     a->req.models = a->models.v;
     a->req.n_models = a->models.n;
@@ -209,13 +209,8 @@ static bool recipe_take(ws_run *run, struct merge_args *a)
     recipe_words(run, a);
     recipe_alone(run, a);
     ws_recipe_load(&a->read, a->recipe, a->lenient, &run->errors, &run->warnings);
-    if (a->read && ws_recipe_count(a->read) > 1) {
-        ws_err *e = ws_run_error(run, WS_E_UNSUPPORTED,
-                                 "a recipe of several documents is not supported");
-        ws_err_at(e, a->recipe, NULL, -1);
-    } else if (a->read) {
+    if (a->read)
         ws_merge_plan(run, a);
-    }
     return true;
 }
 

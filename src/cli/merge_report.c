@@ -353,6 +353,16 @@ static void notes(ws_run *run, const struct merge_args *a)
                          "directory: -o merged/ --companions-from DIR");
 }
 
+/** "pruned      ties  density 0.5 · weight 1": a document that is a model here. */
+static void stage_row(ws_run *run, int width, const ws_plan_stage *s)
+{
+    ws_buf b = { 0 };
+
+    ws_merge_params_text(s->plan, &b);
+    ws_run_row(run, width, s->name, "%s  %s", s->plan->method->name, b.p ? b.p : "");
+    ws_buf_free(&b);
+}
+
 void ws_merge_report(ws_run *run, const struct merge_args *a, const ws_result *r)
 {
     const ws_plan *plan = a->plan;
@@ -368,6 +378,8 @@ void ws_merge_report(ws_run *run, const struct merge_args *a, const ws_result *r
         ws_run_talk(run, "%s is this result already: nothing was written", plan->out);
         return;
     }
+    for (size_t i = 0; i < plan->n_stages; i++)
+        stage_row(run, width, &plan->stages[i]);
     ws_merge_params_text(plan, &params);
     ws_run_row(run, width, plan->method->name, "%s", params.p ? params.p : "");
     ws_buf_free(&params);

@@ -159,6 +159,41 @@ static const char *out_path(ws_run *run, const struct merge_args *a, size_t i)
     return p;
 }
 
+/** What will become of how many tensors; all of them by --tensors. */
+static void tensors_json(ws_run *run, cJSON *to, const struct merge_args *a)
+{
+    const ws_plan *plan = a->plan;
+    cJSON *o = ws_j_obj(to, "tensors");
+
+    ws_j_u64(o, "merged", plan->n_tensors - plan->n_copied);
+    ws_j_u64(o, "copied", plan->n_copied);
+    ws_j_u64(o, "dropped", plan->n_dropped);
+    if (run->g.tensors)
+        ws_plan_tensors_json(ws_j_arr(o, "list"), a);
+}
+
+/** @p a with the plan of a document that another one takes as a model. */
+static struct merge_args stage_args(const struct merge_args *a, size_t i)
+{
+    struct merge_args stage = *a;
+
+    stage.plan = (ws_plan *)(uintptr_t)a->plan->stages[i].plan;
+    return stage;
+}
+
+static void documents_json(ws_run *run, cJSON *to, const struct merge_args *a)
+{
+    cJSON *list = ws_j_arr(to, "documents");
+
+    for (size_t i = 0; i < a->plan->n_stages; i++) {
+        const struct merge_args stage = stage_args(a, i);
+        cJSON *o = ws_j_obj(list, NULL);
+        ws_j_str(o, "name", a->plan->stages[i].name);
+        ws_merge_head_json(o, &stage, true);
+        tensors_json(run, o, &stage);
+    }
+}
+
 static void plan_json(ws_run *run, const struct merge_args *a, const char *key)
 {
     const ws_plan *plan = a->plan;
@@ -172,12 +207,8 @@ static void plan_json(ws_run *run, const struct merge_args *a, const char *key)
         ws_j_str(f, "path", out_path(run, a, i));
         ws_j_u64(f, "bytes", plan->files[i].bytes);
     }
-    o = ws_j_obj(to, "tensors");
-    ws_j_u64(o, "merged", plan->n_tensors - plan->n_copied);
-    ws_j_u64(o, "copied", plan->n_copied);
-    ws_j_u64(o, "dropped", plan->n_dropped);
-    if (run->g.tensors)
-        ws_plan_tensors_json(ws_j_arr(o, "list"), a);
+    tensors_json(run, to, a);
+    documents_json(run, to, a);
     cost_json(ws_j_obj(to, "cost"), &plan->cost);
 }
 
@@ -229,13 +260,11 @@ static void lines_print(ws_run *run, const ws_plan *plan)
                  plan->n_layers);
 }
 
-void ws_plan_report(ws_run *run, const struct merge_args *a, const char *key)
+/** Method, parameters, inputs and tensors. */
+static void merge_print(ws_run *run, const struct merge_args *a)
 {
     const ws_plan *plan = a->plan;
-    char bytes[24];
-    uint64_t total = 0;
 
-    plan_json(run, a, key);
     ws_run_print(run, "method      %s\n", plan->method->name);
     parameters_print(run, plan, plan->values);
     if (plan->has_lines)
@@ -246,6 +275,24 @@ void ws_plan_report(ws_run *run, const struct merge_args *a, const char *key)
             tensor_print(run, a, &plan->tensors[i]);
     ws_run_print(run, "tensors     %zu merged, %zu copied, %zu left out\n",
                  plan->n_tensors - plan->n_copied, plan->n_copied, plan->n_dropped);
+}
+
+void ws_plan_report(ws_run *run, const struct merge_args *a, const char *key)
+{
+    const ws_plan *plan = a->plan;
+    char bytes[24];
+    uint64_t total = 0;
+
+    plan_json(run, a, key);
+    for (size_t i = 0; i < plan->n_stages; i++) {
+        const struct merge_args stage = stage_args(a, i);
+        ws_run_print(run, "document    %s   (a model; made as it is read)\n",
+                     plan->stages[i].name);
+        merge_print(run, &stage);
+    }
+    if (plan->n_stages > 0)
+        ws_run_print(run, "document    the result, which is written\n");
+    merge_print(run, a);
     for (size_t i = 0; i < plan->n_files; i++)
         total += plan->files[i].bytes;
     ws_show_bytes(total, bytes);

@@ -78,7 +78,7 @@ static size_t carry_bytes(const ws_plan *plan)
     size_t most = 0;
     for (size_t i = 0; i < plan->n_tensors; i++) {
         const ws_plan_tensor *pt = &plan->tensors[i];
-        const ws_method *m = pt->f64 ? ws_method_f64(plan->method) : plan->method;
+        const ws_method *m = pt->job.method;
         if (pt->action != WS_ACT_MERGE || m->carry_size == NULL)
             continue;
         const size_t n = m->carry_size(&pt->job);
@@ -110,7 +110,7 @@ static bool has_passes(const ws_plan_tensor *pt, const ws_method *m)
 /** Bytes of a slot: a pass's partial or an applied slice's sums. */
 static size_t slot_bytes(const ws_plan *plan, const ws_plan_tensor *pt)
 {
-    const ws_method *m = pt->f64 ? ws_method_f64(plan->method) : plan->method;
+    const ws_method *m = pt->job.method;
     size_t n = ws_sums_count(plan->n_models) * sizeof(double);
     if (has_passes(pt, m)) {
         const size_t p = m->passes->partial_size(&pt->job);
@@ -119,9 +119,9 @@ static size_t slot_bytes(const ws_plan *plan, const ws_plan_tensor *pt)
     return (n + 63) & ~(size_t)63;
 }
 
-static size_t state_bytes(const ws_plan *plan, const ws_plan_tensor *pt)
+static size_t state_bytes(const ws_plan_tensor *pt)
 {
-    const ws_method *m = pt->f64 ? ws_method_f64(plan->method) : plan->method;
+    const ws_method *m = pt->job.method;
     if (!has_passes(pt, m))
         return 0;
     return m->passes->state_size(&pt->job);
@@ -133,7 +133,7 @@ uint64_t ws_exec_tensor_bytes(const ws_plan *plan, int threads)
     for (size_t i = plan->priv->first_tensor; i < plan->priv->end_tensor; i++) {
         const ws_plan_tensor *pt = &plan->tensors[i];
         const uint64_t n =
-            state_bytes(plan, pt) +
+            state_bytes(pt) +
             slot_bytes(plan, pt) * (uint64_t)(threads * SLOTS_PER_THREAD) +
             pt->job.n_slices * (plan->n_inputs + 2) * sizeof(ws_xxh128);
         most = n > most ? n : most;
@@ -344,23 +344,6 @@ static ws_tile_job tile_job(ws_exec *x, const struct unit *u)
     return j;
 }
 
-/** The next run of elements that a sampling pass looks at; false when there is none. */
-static bool next_run(ws_sample sample, uint64_t *first, uint64_t *n, uint64_t end)
-{
-    if (sample.period != 0) {
-        const uint64_t at = *first % sample.period;
-        if (at >= sample.span)
-            *first += sample.period - at;
-        const uint64_t left = sample.span - *first % sample.period;
-        *n = *n < left ? *n : left;
-    }
-    if (*first >= end)
-        return false;
-    if (*n > end - *first)
-        *n = end - *first;
-    return true;
-}
-
 /** A pass over one slice, into its slot. */
 static ws_status scan_slice(ws_exec *x, const struct unit *u, ws_scratch *s,
                             ws_err *err)
@@ -375,7 +358,7 @@ static ws_status scan_slice(ws_exec *x, const struct unit *u, ws_scratch *s,
                                  ? (ws_sample){ 0, 0 }
                                  : passes->sample(job, u->phase, u->w->state);
     uint64_t first = slice_first(u), n = j.layout.tile;
-    while (next_run(sample, &first, &n, slice_end(u))) {
+    while (ws_tile_next_run(sample, &first, &n, slice_end(u))) {
         ws_tile tile;
         ws_status st = ws_tile_load(&j, s, first, (size_t)n, &tile, err);
         if (st != WS_OK)
@@ -535,10 +518,10 @@ static bool open_tensor(ws_exec *x, struct work *w, size_t index)
 {
     const ws_plan_tensor *pt = &x->plan->tensors[index];
     *w = (struct work){ .used = true, .index = index, .pt = pt };
-    w->method = pt->f64 ? ws_method_f64(x->plan->method) : x->plan->method;
+    w->method = pt->job.method;
     w->partial = slot_bytes(x->plan, pt);
     w->kept = x->kept[index];
-    const size_t state = state_bytes(x->plan, pt);
+    const size_t state = state_bytes(pt);
     w->state = state > 0 ? ws_calloc(1, state) : NULL;
     w->slots = ws_alloc(w->partial * x->n_slots);
     w->done = ws_calloc(x->n_slots, sizeof *w->done);

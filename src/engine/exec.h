@@ -58,7 +58,8 @@ typedef struct ws_tensor_result {
 
 typedef enum ws_exec_mode {
     WS_EXEC_WRITE, /**< make the output */
-    WS_EXEC_NORMS  /**< only the L1 sums, for --lines auto */
+    WS_EXEC_NORMS, /**< only the L1 sums, for --lines auto */
+    WS_EXEC_MAKE   /**< the bytes alone: of a merge that another one reads */
 } ws_exec_mode;
 
 typedef struct ws_exec ws_exec;

@@ -66,8 +66,9 @@ ws_status ws_plan_new(ws_plan **out, const ws_merge_req *req, const ws_ctx *ctx,
     return ws_plan_build(out, req, NULL, ctx, errors);
 }
 
-ws_status ws_plan_build(ws_plan **out, const ws_merge_req *req,
-                        const ws_plan_given *given, const ws_ctx *ctx, ws_diag *errors)
+static ws_status build(ws_plan **out, const ws_merge_req *req,
+                       const ws_plan_given *given, struct ws_recipe_stages *stages,
+                       const ws_ctx *ctx, ws_diag *errors)
 {
     const size_t before = errors->n;
     ws_plan *plan = ws_calloc(1, sizeof *plan);
@@ -84,6 +85,8 @@ ws_status ws_plan_build(ws_plan **out, const ws_merge_req *req,
     priv->ctx = ctx;
     priv->errors = errors;
     priv->given = given;
+    priv->stages = stages;
+    priv->is_stage = stages != NULL;
     priv->hash_inputs = req->write.provenance;
     plan->req = &priv->req;
     plan->lines_alpha = plan->lines_beta = NAN;
@@ -103,8 +106,9 @@ ws_status ws_plan_build(ws_plan **out, const ws_merge_req *req,
     if (plan->method != NULL)
         ws_plan_lines_parse(plan);
     static void (*const steps[])(
-        ws_plan *) = { ws_plan_match,  ws_plan_take_dtypes, ws_plan_layers,
-                       ws_plan_layout, ws_plan_take_header, ws_plan_price };
+        ws_plan *) = { ws_plan_match,       ws_plan_recipe_inherit, ws_plan_take_dtypes,
+                       ws_plan_layers,      ws_plan_recipe_stages,  ws_plan_layout,
+                       ws_plan_take_header, ws_plan_price };
     for (size_t i = 0; i < sizeof steps / sizeof *steps && errors->n == before; i++)
         steps[i](plan);
     if (errors->n > before) {
@@ -115,6 +119,19 @@ ws_status ws_plan_build(ws_plan **out, const ws_merge_req *req,
     priv->given = NULL;
     *out = plan;
     return WS_OK;
+}
+
+ws_status ws_plan_build(ws_plan **out, const ws_merge_req *req,
+                        const ws_plan_given *given, const ws_ctx *ctx, ws_diag *errors)
+{
+    return build(out, req, given, NULL, ctx, errors);
+}
+
+ws_status ws_plan_build_stage(ws_plan **out, const ws_merge_req *req,
+                              struct ws_recipe_stages *stages, const ws_ctx *ctx,
+                              ws_diag *errors)
+{
+    return build(out, req, NULL, stages, ctx, errors);
 }
 
 void ws_plan_free(ws_plan *plan)

@@ -152,6 +152,8 @@ void ws_plan_price(ws_plan *plan)
     const uint64_t limit = ws_ctx_memory(ctx);
     ws_exec_config *c = &plan->priv->exec;
     tensors_seen(plan);
+    if (plan->priv->is_stage) // part of the price of what reads it
+        return;
     c->fixed_bytes =
         BASELINE + plan_bytes(plan) + kept_bytes(plan) + finish_bytes(plan);
     ws_exec_config least = *c;

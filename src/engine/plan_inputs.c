@@ -6,7 +6,7 @@
 
 #include "base/json.h"
 #include "engine/plan_internal.h"
-#include "engine/recipe_internal.h"
+#include "engine/recipe_plan.h"
 #include "hf/taskvec_source.h"
 #include "wsurg/source.h"
 #include "wsurg/spool.h"
@@ -47,7 +47,10 @@ static void add_input(ws_plan *plan, const char *path)
     struct ws_plan_priv *priv = plan->priv;
     ws_plan_input *in = &plan->inputs[plan->n_inputs];
     ws_err err = WS_ERR_INIT;
-    if (ws_source_open(&in->ckpt, path, WS_FOLD_F32, priv->ctx, &err) != WS_OK) {
+    if (priv->recipe_plan != NULL) {
+        if (!ws_recipe_open(plan, ws_recipe_ref_of(plan, path), &in->ckpt))
+            return;
+    } else if (ws_source_open(&in->ckpt, path, WS_FOLD_F32, priv->ctx, &err) != WS_OK) {
         ws_err_at(&err, path, NULL, -1);
         ws_diag_add(priv->errors, &err);
         return;

@@ -87,6 +87,10 @@ struct ws_plan_priv {
     size_t n_layer_from;
     uint32_t donor_layers;              /**< that this model has */
     struct ws_recipe_plan *recipe_plan; /**< recipe_plan.c; NULL without a recipe */
+    /** recipe_stages.c: shared by the plans of a recipe's documents; NULL: none of them
+     * is a model. */
+    struct ws_recipe_stages *stages;
+    bool is_stage; /**< of a document that is a model of another: owns no .stages */
     struct ws_coefficients *coefficients; /**< NULL without --coefficients */
 };
 
@@ -102,6 +106,11 @@ const char *ws_plan_format(ws_plan *plan, const char *fmt, ...)
  * not looked at. @p given NULL: as ws_plan_new(). */
 ws_status ws_plan_build(ws_plan **out, const ws_merge_req *req,
                         const ws_plan_given *given, const ws_ctx *ctx, ws_diag *errors);
+
+/** As ws_plan_new(), of a document that is a model of another; shares @p stages. */
+ws_status ws_plan_build_stage(ws_plan **out, const ws_merge_req *req,
+                              struct ws_recipe_stages *stages, const ws_ctx *ctx,
+                              ws_diag *errors);
 
 /** plan_inputs.c: open the inputs, settle which is the base, give labels. */
 void ws_plan_open_inputs(ws_plan *plan);
@@ -143,6 +152,14 @@ void ws_plan_recipe_json(const ws_plan *plan, ws_buf *b);
 /** Models opened for slices: freed, and the memory that they take. */
 void ws_plan_recipe_free(ws_plan *plan);
 uint64_t ws_plan_recipe_memory(const ws_plan *plan);
+/** recipe_stages.c: what the output's configuration and layout owe to documents that
+ * are models; these as part of the plan, its key, its recipe, its price. */
+void ws_plan_recipe_inherit(ws_plan *plan);
+void ws_plan_recipe_stages(ws_plan *plan);
+void ws_plan_recipe_identify(const ws_plan *plan, ws_buf *b);
+void ws_plan_stages_json(const ws_plan *plan, ws_buf *b);
+uint64_t ws_plan_stages_memory(const ws_plan *plan);
+void ws_plan_stages_free(ws_plan *plan);
 /** recipe_slices.c: the inputs when the recipe has slices. */
 void ws_recipe_slice_inputs(ws_plan *plan);
 

@@ -313,6 +313,7 @@ static void make_key(ws_plan *plan)
         }
         ws_source_identify(c, &b);
     }
+    ws_plan_recipe_identify(plan, &b);
     for (size_t f = 0; f < plan->n_files; f++) {
         ws_buf_puts(&b, plan->files[f].name);
         ws_buf_add(&b, plan->files[f].header, plan->files[f].header_len);

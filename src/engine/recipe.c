@@ -178,15 +178,16 @@ static size_t add_ref(ws_recipe_reader *r, ws_recipe_doc *doc, const ws_yaml *y)
         if (strcmp(doc->refs[i].path, path) == 0)
             return i;
     if (doc->n_refs > WS_MODELS_MAX) {
-        if (doc->n_refs++ == WS_MODELS_MAX + 1)
+        if (!doc->too_many)
             ws_recipe_fail(r, y->at, "more than %d models", WS_MODELS_MAX);
+        doc->too_many = true;
         return SIZE_MAX;
     }
     if (doc->refs == NULL)
         doc->refs = ws_recipe_take(r, WS_MODELS_MAX + 2, sizeof *doc->refs);
     if (doc->refs == NULL)
         return SIZE_MAX;
-    doc->refs[doc->n_refs] = (ws_recipe_ref){ path, y->at };
+    doc->refs[doc->n_refs] = (ws_recipe_ref){ path, y->at, SIZE_MAX, NULL };
     return doc->n_refs++;
 }
 
@@ -547,6 +548,8 @@ ws_status ws_recipe_parse(ws_recipe **out, const char *name, const char *text,
     recipe->docs = ws_recipe_take(&r, n + 1, sizeof *recipe->docs);
     for (; recipe->docs != NULL && recipe->n < n; recipe->n++)
         read_doc(&r, &recipe->docs[recipe->n], docs[recipe->n]);
+    if (recipe->docs != NULL)
+        ws_recipe_link(&r, recipe);
     if (r.work >= WS_YAML_NODES)
         ws_recipe_fail(&r, (ws_place){ 0, 0 }, "too long for a recipe");
     if (r.memory)

@@ -33,8 +33,10 @@ typedef struct ws_settings {
 
 /** A model as it is named. */
 typedef struct ws_recipe_ref {
-    const char *path; /**< as typed */
-    ws_place at;      /**< where it is named first */
+    const char *path;     /**< as typed */
+    ws_place at;          /**< where it is named first */
+    size_t doc;           /**< the document whose result it is; SIZE_MAX: none */
+    const char *adapters; /**< put on that result, "+PATH..."; NULL: none */
 } ws_recipe_ref;
 
 typedef struct ws_recipe_source {
@@ -54,12 +56,14 @@ typedef struct ws_recipe_slice {
 } ws_recipe_slice;
 
 struct ws_recipe_doc {
-    const char *file; /**< for reports */
-    const char *name; /**< NULL: none */
+    const struct ws_recipe *recipe; /**< that holds it */
+    const char *file;               /**< for reports */
+    const char *name;               /**< NULL: none */
     ws_place at, method_at;
     const ws_method *method; /**< NULL only after an error */
     size_t n_refs;
-    ws_recipe_ref *refs;
+    ws_recipe_ref *refs; /**< (n_refs) the models named, each once */
+    bool too_many;       /**< of them: reported */
     bool has_base;
     size_t base; /**< index among refs */
     bool sliced; /**< layers are counted: slices, else one slice without ranges */
@@ -78,7 +82,11 @@ struct ws_recipe {
     ws_arena arena;
     size_t n;
     ws_recipe_doc *docs; /**< (n) */
+    size_t last;         /**< the one that is written */
 };
+
+/** How long a chain of documents made of each other may be. */
+enum { WS_RECIPE_DEPTH = 32 };
 
 /** The reading of one file: what its parts share. */
 typedef struct ws_recipe_reader {
@@ -115,6 +123,10 @@ bool ws_recipe_is(ws_recipe_reader *r, const ws_yaml *y, ws_yaml_kind kind,
  */
 void ws_recipe_settings(ws_recipe_reader *r, const ws_recipe_doc *doc, const ws_yaml *y,
                         bool of_model, bool of_base, ws_settings *out);
+
+/** recipe_documents.c: names of documents, which models are documents, which of them is
+ * written; documents made of themselves are reported. */
+void ws_recipe_link(ws_recipe_reader *r, ws_recipe *recipe);
 
 /** Where a value is asked for. */
 typedef struct ws_recipe_query {

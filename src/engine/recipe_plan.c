@@ -37,6 +37,15 @@ void ws_plan_recipe_begin(ws_plan *plan)
         req->seed = doc->seed;
 }
 
+const ws_recipe_ref *ws_recipe_ref_of(const ws_plan *plan, const char *path)
+{
+    const ws_recipe_doc *doc = plan->priv->req.recipe;
+    size_t i = 0;
+    while (strcmp(doc->refs[i].path, path) != 0)
+        i++;
+    return &doc->refs[i];
+}
+
 /* ---- layers ---- */
 
 static struct ws_recipe_list *find_list(const struct ws_recipe_plan *rp,
@@ -306,7 +315,9 @@ void ws_plan_recipe_json(const ws_plan *plan, ws_buf *b)
         ws_buf_puts(b, s == 0 ? "" : ",");
         slice_json(plan, b, s);
     }
-    ws_buf_puts(b, "]}");
+    ws_buf_putc(b, ']');
+    ws_plan_stages_json(plan, b);
+    ws_buf_putc(b, '}');
 }
 
 void ws_plan_recipe_free(ws_plan *plan)
@@ -314,12 +325,13 @@ void ws_plan_recipe_free(ws_plan *plan)
     const struct ws_recipe_plan *rp = plan->priv->recipe_plan;
     for (size_t i = 0; rp != NULL && rp->under != NULL && i < rp->doc->n_refs; i++)
         ws_ckpt_free(rp->under[i]);
+    ws_plan_stages_free(plan);
 }
 
 uint64_t ws_plan_recipe_memory(const ws_plan *plan)
 {
     const struct ws_recipe_plan *rp = plan->priv->recipe_plan;
-    uint64_t n = 0;
+    uint64_t n = ws_plan_stages_memory(plan);
     for (size_t i = 0; rp != NULL && rp->under != NULL && i < rp->doc->n_refs; i++)
         n += ws_ckpt_memory(rp->under[i]);
     return n;

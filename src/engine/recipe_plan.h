@@ -26,6 +26,17 @@ struct ws_recipe_plan {
     ws_ckpt **under;       /**< (doc->n_refs) opened for slices; NULL: not needed */
 };
 
+/** Bytes of a shard where the recipe's models have none to go by. */
+#define WS_RECIPE_SHARD 5000000000u
+
+/** recipe_plan.c: the document's model of this path. */
+const ws_recipe_ref *ws_recipe_ref_of(const ws_plan *plan, const char *path);
+
+/** recipe_stages.c: open a model, be it a document's result; false after a report. */
+bool ws_recipe_open(ws_plan *plan, const ws_recipe_ref *ref, ws_ckpt **out);
+/** Say that @p uses more of its tensors are read at once. */
+void ws_recipe_expect(ws_plan *plan, const ws_recipe_ref *ref, size_t uses);
+
 /** The source of input @p k in slice @p slice. */
 static inline const ws_recipe_source *ws_recipe_source_of(const ws_plan *plan,
                                                           size_t slice, size_t k)

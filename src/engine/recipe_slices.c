@@ -191,11 +191,7 @@ static bool open_models(ws_plan *plan)
     rp->under = ws_plan_alloc(plan, doc->n_refs + 1, sizeof(void *));
     bool good = rp->under != NULL && paths != NULL;
     for (size_t i = 0; rp->under != NULL && paths != NULL && i < doc->n_refs; i++) {
-        ws_err err = WS_ERR_INIT;
-        if (ws_source_open(&rp->under[i], doc->refs[i].path, WS_FOLD_F32,
-                           plan->priv->ctx, &err) != WS_OK) {
-            ws_err_at(&err, doc->refs[i].path, NULL, -1);
-            ws_diag_add(plan->priv->errors, &err);
+        if (!ws_recipe_open(plan, &doc->refs[i], &rp->under[i])) {
             good = false;
             continue;
         }
@@ -335,7 +331,7 @@ void ws_recipe_slice_inputs(ws_plan *plan)
         req->write.companions_from = ws_ckpt_home(rp->under[donor]);
     if (req->write.shard_like_base) { // there is no base whose shards these could be
         req->write.shard_like_base = false;
-        req->write.shard_size = 5000000000;
+        req->write.shard_size = WS_RECIPE_SHARD;
     }
     for (size_t k = 0; k < n; k++) {
         ws_err err = WS_ERR_INIT;

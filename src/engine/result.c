@@ -135,7 +135,7 @@ void ws_result_stats(ws_result *r, const ws_plan *plan, const ws_exec *exec,
         const double *t = ws_exec_result(exec, i)->sums;
         for (size_t k = 0; k < n_sums; k++)
             sums[k] += t[k];
-        const ws_method *m = plan->method;
+        const ws_method *m = pt->job.method;
         const bool equal = pt->action == WS_ACT_MERGE && m->keeps_equal != NULL &&
                            m->keeps_equal(&pt->job) && t[WS_SUM_CHANGED] == 0.0;
         if (pt->action == WS_ACT_COPY || equal)

@@ -8,9 +8,9 @@
 #include "engine/sums.h"
 #include "wsurg/alloc.h"
 
-size_t ws_tile_elements(const ws_plan *plan, const ws_plan_tensor *pt, size_t tile)
+size_t ws_tile_elements(const ws_plan_tensor *pt, size_t tile)
 {
-    const ws_method *m = plan->method;
+    const ws_method *m = pt->job.method;
     const ws_unit unit = pt->action == WS_ACT_COPY || m->unit == NULL
                              ? WS_UNIT_ELEMENT
                              : m->unit(&pt->job);
@@ -24,14 +24,30 @@ size_t ws_tile_elements(const ws_plan *plan, const ws_plan_tensor *pt, size_t ti
     return n == 0 ? 1 : (size_t)n;
 }
 
+bool ws_tile_next_run(ws_sample sample, uint64_t *first, uint64_t *n, uint64_t end)
+{
+    if (sample.period != 0) {
+        const uint64_t at = *first % sample.period;
+        if (at >= sample.span)
+            *first += sample.period - at;
+        const uint64_t left = sample.span - *first % sample.period;
+        *n = *n < left ? *n : left;
+    }
+    if (*first >= end)
+        return false;
+    if (*n > end - *first)
+        *n = end - *first;
+    return true;
+}
+
 bool ws_tile_layout_make(const ws_plan *plan, const ws_plan_tensor *pt, size_t tile,
                          ws_tile_layout *out)
 {
     ws_tile_layout l = { 0 };
     l.real = pt->f64 ? 8 : 4;
-    l.tile = ws_tile_elements(plan, pt, tile);
+    l.tile = ws_tile_elements(pt, tile);
     l.n_sources = plan->n_inputs;
-    const int tmp = plan->method->n_tmp;
+    const int tmp = pt->job.method->n_tmp;
     l.n_tmp = tmp >= 0 ? (size_t)tmp : (size_t)-tmp * pt->job.n_models;
     size_t reals, all, raws, raw_unit;
     // arrays begin on cache lines
@@ -272,7 +288,7 @@ ws_status ws_tile_apply(const ws_tile_job *j, ws_scratch *s, ws_tile *tile,
         return WS_OK;
     }
     ws_status st = store(j, s, tile->out, tile->first, tile->n, sums, bytes, err);
-    if (st != WS_OK)
+    if (st != WS_OK || mode == WS_EXEC_MAKE)
         return st;
     if (tile->base == NULL) {
         sums[WS_SUM_CHANGED] +=

@@ -31,7 +31,11 @@ typedef struct ws_tile_layout {
 } ws_tile_layout;
 
 /** Elements of a tile of this tensor when tiles are to have about @p tile. */
-size_t ws_tile_elements(const ws_plan *plan, const ws_plan_tensor *pt, size_t tile);
+size_t ws_tile_elements(const ws_plan_tensor *pt, size_t tile);
+
+/** The next run of at most @p n elements from @p first on that a sampling pass looks
+ * at; false when there is none before @p end. */
+bool ws_tile_next_run(ws_sample sample, uint64_t *first, uint64_t *n, uint64_t end);
 
 /** False when a size does not fit. */
 bool ws_tile_layout_make(const ws_plan *plan, const ws_plan_tensor *pt, size_t tile,

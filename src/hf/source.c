@@ -100,6 +100,30 @@ static ws_status sum_open(ws_ckpt **out, const char *path, bool *is_one,
     return st;
 }
 
+ws_status ws_source_adapt(ws_ckpt **out, ws_ckpt *base, const char *adapters,
+                          ws_fold_dtype dtype, const ws_ctx *ctx, ws_err *err)
+{
+    const char *paths[ADAPTERS_MOST] = { NULL };
+    char *text = ws_strdup(adapters);
+    if (text == NULL) {
+        ws_ckpt_free(base);
+        return no_memory(err);
+    }
+    size_t n = 0;
+    while (n < ADAPTERS_MOST && text[0] != '\0') {
+        char *plus = text + strlen(text) - 1;
+        while (plus > text && (*plus != '+' || !exists(plus + 1)))
+            plus--;
+        memmove(paths + 1, paths, n * sizeof *paths);
+        paths[0] = plus + 1;
+        *plus = '\0';
+        n++;
+    }
+    const ws_status st = put_on(out, base, paths, n, dtype, ctx, err);
+    ws_free(text);
+    return st;
+}
+
 /** A directory made by decompose; *is_one is false when @p path is none. */
 static ws_status decomposed_open(ws_ckpt **out, const char *path, bool *is_one,
                                  ws_fold_dtype dtype, const ws_ctx *ctx, ws_err *err)

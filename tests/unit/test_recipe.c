@@ -184,10 +184,34 @@ static void lenient_reading_warns_of_what_has_no_effect(void **state)
     ws_diag_free(&warnings);
 }
 
+static void a_model_may_be_a_document(void **state)
+{
+    (void)state;
+    ws_recipe *r = read("name: x\n" SLERP "parameters: {t: 1}\n---\n"
+                        "merge_method: slerp\nbase_model: x\nmodels: "
+                        "[{model: x+adapter}, {model: xy}]\nparameters: {t: 1}\n");
+    const ws_recipe_doc *doc = ws_recipe_result(r);
+    assert_int_equal(ws_recipe_count(r), 2);
+    assert_ptr_equal(doc, ws_recipe_at(r, 1));
+    assert_int_equal(doc->refs[0].doc, 0);
+    assert_null(doc->refs[0].adapters);
+    assert_int_equal(doc->refs[1].doc, 0);
+    assert_string_equal(doc->refs[1].adapters, "+adapter");
+    assert_true(doc->refs[2].doc == SIZE_MAX);
+    ws_recipe_free(r);
+    r = read("name: last\nmerge_method: linear\nmodels: [{model: first}]\n"
+             "parameters: {weight: 1}\n---\nname: first\n" SLERP
+             "parameters: {t: 1}\n");
+    assert_ptr_equal(ws_recipe_result(r), ws_recipe_at(r, 0));
+    ws_recipe_free(r);
+}
+
 static void every_failing_allocation_is_survived(void **state)
 {
     (void)state;
-    const char *text = SLERP "parameters: {t: [{filter: a, value: [0, 1]}]}\n";
+    const char *text = SLERP "parameters: {t: [{filter: a, value: [0, 1]}]}\n"
+                             "name: x\n---\nmerge_method: linear\n"
+                             "models: [{model: x}]\nparameters: {weight: 1}\n";
     for (long n = 0;; n++) {
         ws_diag errors = { 0 };
         ws_recipe *r = NULL;
@@ -214,6 +238,7 @@ int main(void)
         cmocka_unit_test(mistakes_are_reported_together_with_their_places),
         cmocka_unit_test(broken_yaml_is_one_mistake),
         cmocka_unit_test(lenient_reading_warns_of_what_has_no_effect),
+        cmocka_unit_test(a_model_may_be_a_document),
         cmocka_unit_test(every_failing_allocation_is_survived),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
