@@ -37,12 +37,13 @@ static void check_names(ws_recipe_reader *r, const ws_recipe *recipe)
         }
         const size_t first = find_doc(recipe, doc->name, strlen(doc->name));
         char shown[80];
+        if (first == i)
+            continue;
         ws_show(doc->name, shown, sizeof shown);
-        if (first < i)
-            ws_recipe_fail(r, doc->at,
-                           "document '%s' stands twice, first in line "
-                           "%u",
-                           shown, recipe->docs[first].at.line);
+        ws_recipe_fail(r, doc->at,
+                       "document '%s' stands twice, first in line "
+                       "%u",
+                       shown, recipe->docs[first].at.line);
     }
 }
 
@@ -76,10 +77,10 @@ static void visit(ws_recipe_reader *r, const ws_recipe *recipe, size_t i,
         if (ref->doc == SIZE_MAX || mark[ref->doc] == DONE)
             continue;
         char shown[80];
-        ws_show(recipe->docs[ref->doc].name, shown, sizeof shown);
-        if (mark[ref->doc] == OPEN)
+        if (mark[ref->doc] == OPEN) {
+            ws_show(recipe->docs[ref->doc].name, shown, sizeof shown);
             ws_recipe_fail(r, ref->at, "document '%s' would be made of itself", shown);
-        else if (depth >= WS_RECIPE_DEPTH)
+        } else if (depth >= WS_RECIPE_DEPTH)
             ws_recipe_fail(r, ref->at, "more than %d documents made of each other",
                            WS_RECIPE_DEPTH);
         else
@@ -98,10 +99,11 @@ static void find_final(ws_recipe_reader *r, ws_recipe *recipe, const bool *used)
     for (size_t i = 0; i < recipe->n; i++) {
         const ws_recipe_doc *doc = &recipe->docs[i];
         char shown[80];
+        ws_err *e;
         if (used[i] || i == last)
             continue;
-        ws_show(doc->name, shown, sizeof shown);
-        ws_err *e;
+        if (last != SIZE_MAX || unused != SIZE_MAX)
+            ws_show(doc->name, shown, sizeof shown);
         if (last != SIZE_MAX) {
             e = ws_recipe_void(r, doc->at, "document '%s' is a model of no other",
                                shown);
