@@ -70,6 +70,12 @@ WS_API ws_status ws_stage_file(ws_stage *s, const char *name, uint64_t bytes, in
 WS_API ws_status ws_stage_write(ws_stage *s, int id, const void *data, size_t len,
                                 uint64_t offset, ws_err *err);
 
+/** Write @p len bytes of the input @p from, from its byte @p from_offset on, at
+ * @p offset of file @p id: shared with it where the file system can, else copied.
+ * WS_OK; WS_E_IO; WS_E_MEMORY. */
+WS_API ws_status ws_stage_clone(ws_stage *s, int id, uint64_t offset, const char *from,
+                                uint64_t from_offset, uint64_t len, ws_err *err);
+
 /** Read back. Thread-safe. */
 WS_API ws_status ws_stage_read(ws_stage *s, int id, void *data, size_t len,
                                uint64_t offset, ws_err *err);
