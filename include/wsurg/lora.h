@@ -151,6 +151,109 @@ WS_API ws_status ws_lora_combine(ws_lora_combined **out, const ws_lora_combine_r
                                  const ws_ctx *ctx, ws_err *err);
 WS_API void ws_lora_combined_free(ws_lora_combined *c);
 
+/** Which directions of a tuned matrix count as intruders: of the first .top left
+ * singular vectors those whose cosine with every one of the base's is below .below.
+ * Source: Shuttleworth et al. 2024, arXiv:2410.21228. */
+typedef struct ws_intruder_opts {
+    int64_t top;
+    double below;
+} ws_intruder_opts;
+
+#define WS_INTRUDER_OPTS_INIT                                                          \
+    {                                                                                  \
+        .top = 10, .below = 0.5                                                        \
+    }
+
+/** One of the leading directions of a tuned matrix. */
+typedef struct ws_lora_direction {
+    double s;      /**< singular value of the tuned matrix */
+    double cosine; /**< largest magnitude with a left singular vector of the base */
+    bool intruder;
+} ws_lora_direction;
+
+/** A module of an adapter as it was found. */
+typedef struct ws_lora_layer {
+    const char *name;
+    bool embedding;
+    int64_t rank, in, out;
+    double alpha, scale;
+    double norm, largest;   /**< of s B A: Frobenius, and largest singular value */
+    double base_norm;       /**< of what it is put on; NAN without a base */
+    ws_lora_direction *top; /**< (n_top) descending; none without a base, and for
+                                 embeddings and convolutions */
+    size_t n_top, intruders;
+} ws_lora_layer;
+
+/** What to look at. Strings are borrowed. */
+typedef struct ws_lora_look_req {
+    const char *adapter;
+    const char *base; /**< for intruders; or NULL */
+    bool residual;    /**< the base is what the adapter was trained on, whatever its
+                         initialisation */
+    ws_intruder_opts intruders;
+} ws_lora_look_req;
+
+typedef struct ws_lora_look {
+    const ws_adapter *adapter; /**< its configuration and what else it holds */
+    ws_ckpt *source;           /**< base and adapter; NULL without a base */
+    ws_adapter *own;           /**< .adapter, then */
+    ws_lora_layer *layers;     /**< (n_layers) by name */
+    size_t n_layers, intruders;
+    ws_arena arena;
+} ws_lora_look;
+
+/**
+ * Norms of an adapter's updates, and with a base their intruder dimensions. With DoRA
+ * norm and largest are those of s B A, the directions those of the tuned matrix.
+ * @return WS_OK; WS_E_MEMORY a matrix does not fit the limit; as ws_adapter_open(),
+ *         ws_adapter_source() and ws_eig_range()
+ */
+WS_API ws_status ws_lora_look_at(ws_lora_look **out, const ws_lora_look_req *req,
+                                 const ws_ctx *ctx, ws_err *err);
+WS_API void ws_lora_look_free(ws_lora_look *l);
+
+/** What to soften. Strings are borrowed. */
+typedef struct ws_lora_soften_req {
+    const char *base, *adapter;
+    bool residual;
+    ws_intruder_opts intruders;
+    double lambda; /**< intruders' singular values are multiplied by it: 1 keeps them, 0
+                      removes them */
+    ws_dtype dtype; /**< of the factors written */
+    ws_adapter_target target;
+} ws_lora_soften_req;
+
+/** A module that was softened. */
+typedef struct ws_lora_softening {
+    const char *name;
+    int64_t rank;
+    size_t intruders;
+    double before, after; /**< norms of the update */
+    double error;         /**< share of .after that the cut to the rank leaves out */
+} ws_lora_softening;
+
+typedef struct ws_lora_softened {
+    ws_manifest *files;
+    size_t modules, intruders;  /**< of the adapter, in all */
+    ws_lora_softening *changed; /**< (n_changed) by name */
+    size_t n_changed;
+    ws_arena arena;
+} ws_lora_softened;
+
+/**
+ * Scale intruder dimensions of an adapter down.
+ *
+ *     V' = V + (lambda - 1) sum_k s_k u_k v_k^T      k the intruders of V = W + s B A
+ *
+ * and V' - W, cut to the module's rank, is the new update. Modules without intruders,
+ * embeddings and tensors that replace the base's are kept as they are.
+ * @return WS_OK; WS_E_UNSUPPORTED DoRA, biases of B, trained rows, convolutions; as
+ *         ws_lora_look_at() and ws_adapter_write()
+ */
+WS_API ws_status ws_lora_soften(ws_lora_softened **out, const ws_lora_soften_req *req,
+                                const ws_ctx *ctx, ws_err *err);
+WS_API void ws_lora_softened_free(ws_lora_softened *s);
+
 #ifdef __cplusplus
 }
 #endif

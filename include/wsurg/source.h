@@ -59,9 +59,9 @@ WS_API ws_status ws_adapter_source(ws_ckpt **out, ws_ckpt *base,
                                    ws_err *err);
 
 /**
- * Open MODEL: what ws_ckpt_open() reads, `MODEL+ADAPTER` (repeatable), or a directory
- * made by decompose (its residual with its adapter). An existing path wins over every
- * other reading.
+ * Open MODEL: what ws_ckpt_open() reads, `MODEL+ADAPTER` (repeatable), a directory
+ * made by decompose (its residual with its adapter), or an adapter alone: its weights,
+ * of kind WS_KIND_ADAPTER. An existing path wins over every other reading.
  * @return as ws_ckpt_open(), ws_adapter_open() and ws_adapter_source()
  */
 WS_API ws_status ws_source_open(ws_ckpt **out, const char *path, ws_fold_dtype dtype,
@@ -71,6 +71,9 @@ WS_API ws_status ws_source_open(ws_ckpt **out, const char *path, ws_fold_dtype d
  * @return as ws_adapter_open() and ws_adapter_source() */
 WS_API ws_status ws_source_adapt(ws_ckpt **out, ws_ckpt *base, const char *adapters,
                                  ws_fold_dtype dtype, const ws_ctx *ctx, ws_err *err);
+
+/** Report that a checkpoint of another @p kind cannot stand for a model: WS_E_USAGE. */
+WS_API ws_status ws_source_refuse_kind(ws_ckpt_kind kind, ws_err *err);
 
 /** Whether @p c was made by ws_adapter_source(). */
 WS_API bool ws_source_is_adapted(const ws_ckpt *c);

@@ -4,15 +4,19 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "inspect_adapter.h"
 #include "model_args.h"
 #include "report.h"
 #include "wsurg/compare.h"
-#include "wsurg/text.h"
 #include "wsurg/source.h"
+#include "wsurg/text.h"
 
 struct inspect_args {
     const char *model;
-    bool stats;
+    bool stats, residual;
+    const char *base; // of --intruders
+    int64_t top;
+    double below;
 };
 
 static const char *kind_word(const ws_ckpt *c)
@@ -159,11 +163,34 @@ static void inspect_print(ws_run *run, const char *path, const ws_ckpt *c,
         tensor_print(run, ws_ckpt_tensor(c, i), s ? &s->tensors[i] : NULL);
 }
 
+static ws_lora_look_req look_req(const struct inspect_args *a)
+{
+    return (ws_lora_look_req){ .adapter = a->model,
+                               .base = a->base,
+                               .residual = a->residual,
+                               .intruders = { a->top, a->below } };
+}
+
+/** What else is known of an adapter; *look stays NULL for anything else. */
+static ws_status adapter_look(ws_run *run, const struct inspect_args *a,
+                              const ws_ckpt *c, ws_lora_look **look, ws_err *err)
+{
+    const ws_lora_look_req req = look_req(a);
+    if (ws_ckpt_kind_of(c) == WS_KIND_ADAPTER && ws_path_is_dir(a->model))
+        return ws_lora_look_at(look, &req, &run->ctx, err);
+    if (a->base == NULL)
+        return WS_OK;
+    ws_fail(err, WS_E_USAGE, "--intruders is of adapters: '%s' is a %s", a->model,
+            kind_word(c));
+    return WS_E_USAGE;
+}
+
 static ws_status inspect_run(ws_run *run, void *args)
 {
     struct inspect_args *a = args;
     ws_ckpt *c = NULL;
     ws_stats *s = NULL;
+    ws_lora_look *look = NULL;
     ws_err err = WS_ERR_INIT;
     ws_stdin from_stdin = { 0 };
 
@@ -175,13 +202,20 @@ static ws_status inspect_run(ws_run *run, void *args)
     st = ws_source_open(&c, a->model, WS_FOLD_BASE, &run->ctx, &err);
     if (!st && a->stats)
         st = ws_stats_new(&s, c, &run->ctx, &err);
+    if (!st)
+        st = adapter_look(run, a, c, &look, &err);
     if (st) {
         ws_run_fail(run, &err);
     } else {
         const char *path = ws_spool_shown(a->model);
+        const ws_lora_look_req req = look_req(a);
         inspect_json(run, path, c, s);
+        ws_inspect_adapter_json(run, look, &req);
         inspect_print(run, path, c, s);
+        if (look)
+            ws_inspect_adapter_print(run, look, &req);
     }
+    ws_lora_look_free(look);
     ws_stats_free(s);
     ws_ckpt_free(c);
     ws_stdin_close(&from_stdin);
@@ -196,12 +230,22 @@ static const ws_arg inspect_params[] = {
 static const ws_opt inspect_opts[] = {
     WS_FLAG(struct inspect_args, stats, "stats", 's',
             "read the weights: least, largest, mean, deviation, norm of each tensor"),
+    WS_TEXT(struct inspect_args, base, "intruders", 0, "BASE",
+            "of an adapter: directions of the tuned matrices that BASE's lack"),
+    WS_OPT(struct inspect_args, top, "top", 0, "N", 10.0, 1.0, 65536.0,
+           "how many leading directions of a matrix are examined"),
+    WS_OPT(struct inspect_args, below, "below", 0, "C", 0.5, 0.0, 1.0,
+           "an intruder has a smaller cosine with every direction of the base"),
+    WS_FLAG(struct inspect_args, residual, "residual", 0,
+            "BASE is the residual that the adapter was trained on"),
     WS_OPT_END,
 };
 
 static const ws_example inspect_examples[] = {
     { "wsurg inspect base", "format, files, dtypes, metadata; headers only" },
     { "wsurg inspect a.st --stats", "every tensor with its figures" },
+    { "wsurg inspect math/ --intruders base/",
+      "an adapter's targets, ranks, scales, norms; directions that base/ lacks" },
     WS_EXAMPLE_END,
 };
 
@@ -212,7 +256,11 @@ const ws_cmd ws_cmd_inspect = {
     .args = inspect_params,
     .opts = inspect_opts,
     .examples = inspect_examples,
-    .notes = "--tensors lists every tensor. Figures are those of finite values.",
+    .notes =
+        "--tensors lists every tensor, and every module of an adapter. Figures are "
+        "those of finite values. Intruder dimensions: left singular vectors of the "
+        "tuned matrix, among its first, that are unlike all of the base's; wsurg "
+        "lora soften scales them down.",
     .args_size = sizeof(struct inspect_args),
     .run = inspect_run,
 };

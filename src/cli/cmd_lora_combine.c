@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "model_args.h"
+#include "adapter_args.h"
 #include "report.h"
 #include "wsurg/lora.h"
 #include "wsurg/text.h"
@@ -29,46 +29,7 @@ struct convert_args {
     struct ws_write_args w;
 };
 
-static void target_check(ws_run *run, const struct ws_write_args *w)
-{
-    if (w->out && strcmp(w->out, "-") == 0)
-        ws_run_error(run, WS_E_USAGE, "an adapter is a directory, not a stream");
-    if (w->resume)
-        ws_run_note(run, "nothing is resumed: an adapter is made anew");
-}
-
-static void target_fill(ws_adapter_target *t, const struct ws_write_args *w)
-{
-    t->out = w->out ? w->out : "adapter/";
-    t->force = w->force;
-    t->no_provenance = w->no_provenance;
-    t->manifest = w->manifest;
-}
-
-static ws_dtype dtype_of(const ws_dtype_opt *o)
-{
-    return o->keep ? WS_DT_F32 : o->dtype;
-}
-
 /* ---- report ---- */
-
-static void outputs_json(cJSON *to, const char *out, const ws_manifest *m)
-{
-    cJSON *list = ws_j_arr(to, "outputs");
-    char path[4096], digest[80];
-    for (size_t i = 0; i < m->n_files; i++) {
-        cJSON *o = ws_j_obj(list, NULL);
-        const size_t n = strlen(out);
-        snprintf(path, sizeof path, "%s%s%s", out,
-                 n > 0 && out[n - 1] == '/' ? "" : "/", m->files[i].path);
-        ws_j_str(o, "path", path);
-        ws_j_u64(o, "bytes", m->files[i].bytes);
-        snprintf(digest, sizeof digest, "sha256:%s", m->files[i].sha256);
-        ws_j_str(o, "sha256", digest);
-        snprintf(digest, sizeof digest, "xxh3-128:%s", m->files[i].xxh3);
-        ws_j_str(o, "xxh3", digest);
-    }
-}
 
 /** Indexes of the modules that lost most. */
 static size_t worst_find(const ws_lora_combined *c, size_t index[WORST])
@@ -92,7 +53,7 @@ static void result_show(ws_run *run, const ws_lora_combined *c, const char *out)
     cJSON *to = ws_run_result(run), *list, *o;
     size_t index[WORST];
     char share[24];
-    outputs_json(to, out, c->files);
+    ws_adapter_outputs_json(to, out, c->files);
     ws_j_u64(to, "modules", c->n_modules);
     ws_j_u64(to, "rank", (uint64_t)c->rank);
     ws_j_num(to, "error", c->error);
@@ -119,7 +80,7 @@ static void result_show(ws_run *run, const ws_lora_combined *c, const char *out)
 static void combine_check(ws_run *run, void *args)
 {
     struct combine_args *a = args;
-    target_check(run, &a->w);
+    ws_adapter_target_check(run, &a->w);
     if (a->compat.index > 0 && (a->rank > 0 || a->method.index > 0))
         ws_run_error(run, WS_E_USAGE,
                      "option '--compat' sums factors: it goes with neither --rank nor "
@@ -161,10 +122,10 @@ static ws_status combine_run(ws_run *run, void *args)
                                 .gamma = a->gamma,
                                 .seed = (uint64_t)a->seed,
                                 .peft_linear = a->compat.index > 0,
-                                .dtype = dtype_of(&a->dtype) };
+                                .dtype = ws_adapter_dtype(&a->dtype) };
     ws_lora_combined *c = NULL;
     ws_err err = WS_ERR_INIT;
-    target_fill(&req.target, &a->w);
+    ws_adapter_target_fill(&req.target, &a->w);
     req.target.inputs = req.adapters;
     req.target.n_inputs = req.n;
     if (ws_lora_combine(&c, &req, &run->ctx, &err))
@@ -235,7 +196,7 @@ const ws_cmd ws_cmd_lora_combine = {
 static void convert_check(ws_run *run, void *args)
 {
     const struct convert_args *a = args;
-    target_check(run, &a->w);
+    ws_adapter_target_check(run, &a->w);
     if (!a->initial) {
         ws_err *e = ws_run_error(run, WS_E_USAGE, "option '--initial' is needed");
         ws_err_hint(e, "--initial ADAPTER0: the adapter as it was before training");
@@ -251,10 +212,10 @@ static ws_status convert_run(ws_run *run, void *args)
                                 .initial = a->initial,
                                 .density = NAN,
                                 .gamma = NAN,
-                                .dtype = dtype_of(&a->dtype) };
+                                .dtype = ws_adapter_dtype(&a->dtype) };
     ws_lora_combined *c = NULL;
     ws_err err = WS_ERR_INIT;
-    target_fill(&req.target, &a->w);
+    ws_adapter_target_fill(&req.target, &a->w);
     req.target.inputs = inputs;
     req.target.n_inputs = 2;
     if (ws_lora_combine(&c, &req, &run->ctx, &err))

@@ -100,20 +100,19 @@ static void make_labels(ws_plan *plan)
 /** Only models can be merged, and task vectors onto their base. */
 static void check_kinds(ws_plan *plan)
 {
-    static const char *const word[] = { "model", "task vector", "covariance", "mask",
-                                        "adapter" };
     for (size_t i = 0; i < plan->n_inputs; i++) {
         const ws_ckpt_kind kind = ws_ckpt_kind_of(plan->inputs[i].ckpt);
         if (kind == WS_KIND_MODEL ||
             (kind == WS_KIND_TASKVEC && i > 0 && plan->has_base))
             continue;
-        ws_err *e = ws_diag_report(plan->priv->errors, WS_E_USAGE, NULL,
-                                   "a %s cannot stand for a model here", word[kind]);
-        if (e != NULL)
-            ws_err_at(e, plan->inputs[i].path, NULL, -1);
+        ws_err e = WS_ERR_INIT;
+        ws_source_refuse_kind(kind, &e);
+        ws_err_at(&e, plan->inputs[i].path, NULL, -1);
         if (kind == WS_KIND_TASKVEC)
-            ws_err_hint(e, plan->has_base ? "name the model it belongs to: --base MODEL"
-                                          : "wsurg taskvec apply makes a model of it");
+            ws_err_hint(&e, plan->has_base
+                                ? "name the model it belongs to: --base MODEL"
+                                : "wsurg taskvec apply makes a model of it");
+        ws_diag_add(plan->priv->errors, &e);
     }
 }
 

@@ -436,19 +436,16 @@ static ws_status config_read(const char *dir, char **text, size_t *len, ws_err *
 static ws_status weights_open(const char *dir, ws_ckpt **file, ws_diag *warnings,
                               ws_err *err)
 {
-    if (!is_file(dir, WS_ADAPTER_WEIGHTS)) {
-        const bool pickle = is_file(dir, "adapter_model.bin");
-        const ws_status st =
-            pickle
-                ? ws_fail(err, WS_E_UNSUPPORTED,
-                          "adapter's weights are a pickle ('adapter_model.bin'), "
-                          "which is not read")
-                : ws_fail(err, WS_E_MISSING, "adapter has no '%s'", WS_ADAPTER_WEIGHTS);
-        if (pickle)
-            ws_err_hint(err, "save it again with PEFT, which writes safetensors");
-        return ws_err_at(err, dir, NULL, -1), st;
+    static const char *const names[] = { WS_ADAPTER_WEIGHTS, "adapter_model.bin" };
+    const char *name = NULL;
+    for (size_t i = 0; i < sizeof names / sizeof *names && name == NULL; i++)
+        name = is_file(dir, names[i]) ? names[i] : NULL;
+    if (name == NULL) {
+        ws_fail(err, WS_E_MISSING, "adapter has neither '%s' nor '%s'", names[0],
+                names[1]);
+        return ws_err_at(err, dir, NULL, -1), WS_E_MISSING;
     }
-    char *path = ws_path_join(dir, WS_ADAPTER_WEIGHTS);
+    char *path = ws_path_join(dir, name);
     if (path == NULL)
         return no_memory(err);
     const ws_status st = ws_ckpt_open(file, path, warnings, err);

@@ -193,6 +193,48 @@ static ws_status hub_open(ws_ckpt **out, const char *name, bool *is_one,
     return st;
 }
 
+/** Whether @p dir holds an adapter and no model. */
+static bool is_adapter_alone(const char *dir)
+{
+    static const char *const models[] = { "model.safetensors",
+                                          "model.safetensors.index.json",
+                                          "pytorch_model.bin",
+                                          "pytorch_model.bin.index.json" };
+    bool alone = ws_adapter_is(dir);
+    for (size_t i = 0; i < sizeof models / sizeof *models && alone; i++) {
+        char *path = ws_path_join(dir, models[i]);
+        alone = path != NULL && !exists(path);
+        ws_free(path);
+    }
+    return alone;
+}
+
+/** An adapter's weights as they are: to be looked at and compared, not a model. */
+static ws_status adapter_open(ws_ckpt **out, const char *path, const ws_ctx *ctx,
+                              ws_err *err)
+{
+    ws_adapter *a = NULL;
+    const ws_status st =
+        ws_adapter_open(&a, path, ctx == NULL ? NULL : ctx->warnings, err);
+    if (st != WS_OK)
+        return st;
+    *out = a->file;
+    (*out)->kind = WS_KIND_ADAPTER;
+    a->file = NULL;
+    ws_adapter_free(a);
+    return WS_OK;
+}
+
+ws_status ws_source_refuse_kind(ws_ckpt_kind kind, ws_err *err)
+{
+    static const char *const words[] = { "a model", "a task vector", "a covariance",
+                                         "a mask", "an adapter" };
+    ws_fail(err, WS_E_USAGE, "%s cannot stand for a model here", words[kind]);
+    if (kind == WS_KIND_ADAPTER)
+        ws_err_hint(err, "BASE+ADAPTER, with its base, is one");
+    return WS_E_USAGE;
+}
+
 ws_status ws_source_open(ws_ckpt **out, const char *path, ws_fold_dtype dtype,
                          const ws_ctx *ctx, ws_err *err)
 {
@@ -203,5 +245,7 @@ ws_status ws_source_open(ws_ckpt **out, const char *path, ws_fold_dtype dtype,
         st = hub_open(out, path, &is_one, ctx, err);
     if (st != WS_OK || is_one)
         return st;
+    if (is_adapter_alone(path))
+        return adapter_open(out, path, ctx, err);
     return ws_ckpt_open(out, path, ctx == NULL ? NULL : ctx->warnings, err);
 }

@@ -464,7 +464,7 @@ ws_status ws_model_take(ws_model **out, ws_ckpt *c, const char *companions,
         ctx != NULL && ctx->max_memory > 0 ? ctx->max_memory : ws_os_memory_total() / 2;
     ws_status st = WS_OK;
     if (ws_ckpt_kind_of(c) != WS_KIND_MODEL) {
-        st = ws_fail(err, WS_E_USAGE, "not a model, but something made from models");
+        st = ws_source_refuse_kind(ws_ckpt_kind_of(c), err);
         ws_err_at(err, ws_ckpt_path(c), NULL, -1);
     }
     if (st == WS_OK)

@@ -45,18 +45,9 @@ static ws_status refuse(const ws_adapter *a, ws_status st, const char *what,
 static ws_status adapter_check(const struct combine *c, const ws_adapter *a,
                                ws_err *err)
 {
-    static const char fold[] = "wsurg lora fold adds them to a model one by one";
-    if (a->dora)
-        return refuse(a, WS_E_UNSUPPORTED, "DoRA updates do not add", fold, err);
-    if (a->n_rows > 0)
-        return refuse(a, WS_E_UNSUPPORTED, "trained rows do not add", fold, err);
-    for (size_t i = 0; i < a->n_modules; i++) {
-        if (a->modules[i].b_bias != NULL)
-            return refuse(a, WS_E_UNSUPPORTED, "biases of B have no place in the sum",
-                          fold, err);
-        if (a->modules[i].a->rank != 2)
-            return refuse(a, WS_E_UNSUPPORTED, "factors of convolutions", fold, err);
-    }
+    const ws_status st = ws_lora_check_factors(a, err);
+    if (st != WS_OK)
+        return st;
     if (a->changed_base && a->residual == NULL && c->req->initial == NULL)
         return refuse(a, WS_E_ANCESTRY, "it holds a part of the base it was trained on",
                       "wsurg lora convert ADAPTER --initial ADAPTER0 first", err);
@@ -115,10 +106,8 @@ struct parts {
 
 static void parts_free(struct parts *p)
 {
-    for (size_t i = 0; i < p->n; i++) {
-        ws_free((void *)(uintptr_t)p->part[i].A);
-        ws_free((void *)(uintptr_t)p->part[i].B);
-    }
+    for (size_t i = 0; i < p->n; i++)
+        ws_lora_part_free(&p->part[i]);
     ws_free(p->part);
     ws_free(p->weight);
 }
@@ -136,20 +125,8 @@ static ws_status part_read(struct parts *p, const ws_adapter *a,
         return ws_err_at(err, a->path, NULL, -1), WS_E_SHAPE;
     }
     p->first = m;
-    double *A = ws_calloc((size_t)m->a->n_elements, sizeof *A);
-    double *B = ws_calloc((size_t)m->b->n_elements, sizeof *B);
-    ws_status st =
-        A == NULL || B == NULL ? no_memory(err) : ws_adapter_read_f64(a, m->a, A, err);
-    if (st == WS_OK)
-        st = ws_adapter_read_f64(a, m->b, B, err);
-    if (st != WS_OK) {
-        ws_free(A);
-        ws_free(B);
-        return st;
-    }
     p->weight[p->n] = weight;
-    p->part[p->n++] = (ws_lora_part){ m->r, m->scale, A, B };
-    return WS_OK;
+    return ws_lora_part_read(&p->part[p->n++], a, m, 1.0, err);
 }
 
 static ws_status parts_read(const struct combine *c, const char *path, struct parts *p,
@@ -273,18 +250,9 @@ static ws_status copies_gather(const struct combine *c, ws_adapter_copy **out,
                           "those",
                           err);
         of = a;
-        *out = ws_arena_calloc(arena, a->n_wholes, sizeof **out);
-        if (*out == NULL)
-            return no_memory(err);
-        for (size_t i = 0; i < a->n_wholes; i++) {
-            const char *name = a->wholes[i].name;
-            const size_t len = strlen(name);
-            const bool bias = len > 5 && strcmp(name + len - 5, ".bias") == 0;
-            (*out)[(*n)++] = (ws_adapter_copy){ .name = name,
-                                                .from = a->file,
-                                                .t = a->wholes[i].t,
-                                                .bias = bias && !a->wholes[i].saved };
-        }
+        const ws_status st = ws_lora_copies(out, n, a, arena, err);
+        if (st != WS_OK)
+            return st;
     }
     return WS_OK;
 }

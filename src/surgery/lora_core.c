@@ -29,6 +29,16 @@ static int64_t rank_sum(const ws_lora_part *parts, size_t n_parts)
     return R;
 }
 
+uint64_t ws_lora_core_bytes(int64_t R, int64_t m, int64_t n)
+{
+    const uint64_t r = (uint64_t)R, sides = (uint64_t)m + (uint64_t)n;
+    const uint64_t p = (uint64_t)(m < R ? m : R), q = (uint64_t)(n < R ? n : R);
+    // the parts as they are read, stacked, and LAPACK's copy; bases; the core and its
+    // decomposition; factors, in double and as they are stored
+    return sizeof(double) * (3 * r * sides + (uint64_t)m * p + (uint64_t)n * q +
+                             r * (p + q) + 8 * p * q + 2 * r * sides + 128 * r);
+}
+
 static double *matrix(int64_t rows, int64_t cols)
 {
     size_t n;
@@ -236,6 +246,46 @@ static ws_status factors_make(ws_lora_sum *out, const struct core *c,
     return st;
 }
 
+/** C = Rb La of the core; ws_free. */
+static ws_status middle_make(const struct core *c, double **out, ws_err *err)
+{
+    double *C = matrix(c->p, c->q);
+    if (C == NULL)
+        return no_memory(err);
+    const ws_mat x = ws_mat_f64(c->Rb, c->p, c->R), y = ws_mat_f64(c->La, c->R, c->q);
+    ws_mat z = ws_mat_f64(C, c->p, c->q);
+    *out = C;
+    return ws_gemm(false, false, 1.0, &x, &y, 0.0, &z, err);
+}
+
+ws_status ws_lora_norms(double *norm, double *largest, const ws_lora_part *parts,
+                        size_t n_parts, int64_t m, int64_t n, ws_err *err)
+{
+    struct core c = { 0 };
+    ws_arena tmp = { 0 };
+    double *C = NULL, *s = NULL;
+    ws_status st = core_make(&c, parts, n_parts, m, n, &tmp, err);
+    if (st == WS_OK)
+        st = middle_make(&c, &C, err);
+    const int64_t k = c.p < c.q ? c.p : c.q;
+    if (st == WS_OK) {
+        s = ws_arena_calloc(&tmp, (size_t)k + 1, sizeof *s);
+        ws_mat M = ws_mat_f64(C, c.p, c.q);
+        st = s == NULL ? no_memory(err) : ws_singular_values(&M, s, &tmp, err);
+    }
+    double sum = 0;
+    for (int64_t i = k - 1; i >= 0 && st == WS_OK; i--)
+        sum += s[i] * s[i];
+    if (st == WS_OK) {
+        *norm = sqrt(sum);
+        *largest = s[0];
+    }
+    ws_free(C);
+    core_free(&c);
+    ws_arena_free(&tmp);
+    return st;
+}
+
 ws_status ws_lora_compress(ws_lora_sum *out, const ws_lora_part *parts, size_t n_parts,
                            int64_t m, int64_t n, int64_t rank, ws_err *err)
 {
@@ -245,15 +295,8 @@ ws_status ws_lora_compress(ws_lora_sum *out, const ws_lora_part *parts, size_t n
     double *C = NULL;
     *out = (ws_lora_sum){ 0 };
     ws_status st = core_make(&c, parts, n_parts, m, n, &tmp, err);
-    if (st == WS_OK) {
-        C = matrix(c.p, c.q);
-        st = C == NULL ? no_memory(err) : WS_OK;
-    }
-    if (st == WS_OK) { // C = Rb La
-        const ws_mat x = ws_mat_f64(c.Rb, c.p, c.R), y = ws_mat_f64(c.La, c.R, c.q);
-        ws_mat z = ws_mat_f64(C, c.p, c.q);
-        st = ws_gemm(false, false, 1.0, &x, &y, 0.0, &z, err);
-    }
+    if (st == WS_OK)
+        st = middle_make(&c, &C, err);
     if (st == WS_OK)
         st = svd_make(&v, C, c.p, c.q, &tmp, err);
     if (st == WS_OK)

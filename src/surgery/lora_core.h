@@ -17,6 +17,10 @@ typedef struct ws_lora_part {
     const double *A, *B;
 } ws_lora_part;
 
+/** Bytes that one sum of updates of ranks @p R in all takes at its most, with what it
+ * is read into. */
+uint64_t ws_lora_core_bytes(int64_t R, int64_t m, int64_t n);
+
 /** A sum of updates as one pair of factors; ws_free. */
 typedef struct ws_lora_sum {
     int64_t m, n, r;
@@ -43,6 +47,10 @@ ws_status ws_lora_concat(ws_lora_sum *out, const ws_lora_part *parts, size_t n_p
  */
 ws_status ws_lora_compress(ws_lora_sum *out, const ws_lora_part *parts, size_t n_parts,
                            int64_t m, int64_t n, int64_t rank, ws_err *err);
+
+/** Frobenius norm and largest singular value of the sum, from the core. */
+ws_status ws_lora_norms(double *norm, double *largest, const ws_lora_part *parts,
+                        size_t n_parts, int64_t m, int64_t n, ws_err *err);
 
 /** How updates are merged in aligned coordinates. */
 typedef struct ws_lora_merge {

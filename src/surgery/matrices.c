@@ -5,7 +5,9 @@
 
 #include <pthread.h>
 
+#include "base/os.h"
 #include "ckpt/ticker.h"
+#include "wsurg/text.h"
 
 struct state {
     const ws_matrices *w;
@@ -55,4 +57,24 @@ ws_status ws_matrices_run(const ws_matrices *w, ws_pool *pool, const ws_ctx *ctx
     if (s.status != WS_OK && err != NULL)
         *err = s.err;
     return s.status;
+}
+
+ws_status ws_matrices_pool(ws_pool **out, const char *doing, uint64_t most,
+                           const ws_ctx *ctx, ws_err *err)
+{
+    const uint64_t limit =
+        ctx != NULL && ctx->max_memory > 0 ? ctx->max_memory : ws_os_memory_total() / 2;
+    uint64_t threads = (uint64_t)ws_ctx_threads(ctx);
+    most = most > 0 ? most : 1;
+    if (limit < most) {
+        char want[24], have[24];
+        ws_show_bytes(most, want);
+        ws_show_bytes(limit, have);
+        ws_fail(err, WS_E_MEMORY, "%s takes %s of memory, the limit is %s", doing, want,
+                have);
+        ws_err_hint(err, "--max-memory %lluMiB", (unsigned long long)(most >> 20) + 1);
+        return WS_E_MEMORY;
+    }
+    threads = limit / most < threads ? limit / most : threads;
+    return ws_pool_new(out, (int)threads, err);
 }

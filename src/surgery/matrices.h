@@ -24,4 +24,13 @@ typedef struct ws_matrices {
 ws_status ws_matrices_run(const ws_matrices *w, ws_pool *pool, const ws_ctx *ctx,
                           ws_err *err);
 
+/**
+ * A pool of as many threads as the limit leaves memory for, when each needs @p most
+ * bytes: @p ctx's limit, or half of what the process may use.
+ * @param doing  what takes them: "combining adapters"
+ * @return WS_OK; WS_E_MEMORY not even one
+ */
+ws_status ws_matrices_pool(ws_pool **out, const char *doing, uint64_t most,
+                           const ws_ctx *ctx, ws_err *err);
+
 #endif

@@ -72,8 +72,6 @@ void ws_tv_input_add(ws_buf *b, const char *role, const char *label,
 ws_status ws_tv_open_model(ws_ckpt **out, const char *path, const ws_ctx *ctx,
                            ws_err *err)
 {
-    static const char *const word[] = { "model", "task vector", "covariance", "mask",
-                                        "adapter" };
     const ws_status st = ws_source_open(out, path, WS_FOLD_BASE, ctx, err);
     if (st != WS_OK)
         return ws_err_at(err, path, NULL, -1), st;
@@ -82,7 +80,6 @@ ws_status ws_tv_open_model(ws_ckpt **out, const char *path, const ws_ctx *ctx,
         return WS_OK;
     ws_ckpt_free(*out);
     *out = NULL;
-    ws_fail(err, WS_E_USAGE, "a %s cannot stand for a model here", word[kind]);
-    ws_err_at(err, path, NULL, -1);
-    return WS_E_USAGE;
+    ws_source_refuse_kind(kind, err);
+    return ws_err_at(err, path, NULL, -1), WS_E_USAGE;
 }

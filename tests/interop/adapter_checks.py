@@ -20,6 +20,7 @@ os.environ["TRANSFORMERS_VERBOSITY"] = "error"
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from peft.tuners.lora.intruders import reduce_intruder_dimension
 from safetensors.torch import load_file, save_file
 import transformers
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
@@ -364,6 +365,51 @@ def _(d):
     plain = loaded(d, "plain")
     if plain.peft_config["default"].r != 8 or (logits(plain) - want).abs().max() > 1e-4:
         raise AssertionError("another model")
+
+
+@check("intruder dimensions, found and softened")
+def _(d):
+    base = llama()
+    base.save_pretrained(d / "base")
+    model = get_peft_model(base, LoraConfig(r=4, lora_alpha=8, target_modules=LINEAR))
+    torch.manual_seed(5)
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            if "lora_" in name:
+                p.copy_(0.3 * torch.randn_like(p))
+    model.save_pretrained(str(d / "adapter"))
+    counts, said = {}, []
+    model.double()
+    reduce_intruder_dimension(model, top_k=6, threshold_epsilon=0.6, mitigation_lambda=0.25, logging_sink=said.append)
+    for line in said:
+        module, sep, n = line.partition(": Intruders: ")
+        if sep:
+            counts[module.removeprefix("base_model.model.")] = int(n)
+    options = ("--top", 6, "--below", 0.6)
+    look = json.loads(run("inspect", d / "adapter", "--intruders", d / "base", *options, "--json", "--tensors"))
+    ours = {m["module"]: m["intruders"] for m in look["result"]["adapter"]["list"] if m["intruders"]}
+    if ours != counts or not counts:
+        raise AssertionError(f"intruders {ours}, PEFT finds {counts}")
+    run("lora", "soften", d / "base", d / "adapter", *options, "--lambda", 0.25, "-o", d / "soft")
+    layers = dict(loaded(d, "soft").double().base_model.model.named_modules())
+    for name, m in model.base_model.model.named_modules():
+        if not hasattr(m, "lora_A"):
+            continue
+        want = m.get_delta_weight("intruder_reduced")
+        worst = (layers[name].get_delta_weight("default") - want).abs().max().item()
+        if worst > 1e-6 * want.abs().max().item():
+            raise AssertionError(f"{name} differs by {worst:g}")
+
+
+@check("weights in a pickle")
+def _(d):
+    model = make(d, llama(), LoraConfig(r=4, target_modules=LINEAR))
+    run("lora", "fold", d / "base", d / "adapter", "-o", d / "want")
+    model.save_pretrained(str(d / "pickle"), safe_serialization=False)
+    if (d / "pickle" / "adapter_model.safetensors").exists():
+        raise AssertionError("no pickle was written")
+    run("lora", "fold", d / "base", d / "pickle", "-o", d / "out")
+    equal_bits(weights(d / "out"), weights(d / "want"), "fold of a pickle")
 
 
 print(f"{len(passed)} passed, {len(failed)} failed, 0 skipped")

@@ -421,10 +421,12 @@ static void a_directory_without_parts_says_which(void **state)
     assert_true(ws_adapter_is("d"));
     err = (ws_err)WS_ERR_INIT;
     assert_int_equal(ws_adapter_open(&a, "d", NULL, &err), WS_E_MISSING);
-    assert_string_equal(err.msg, "adapter has no 'adapter_model.safetensors'");
-    spit_text("d/adapter_model.bin", "");
+    assert_string_equal(err.msg, "adapter has neither 'adapter_model.safetensors' nor "
+                                 "'adapter_model.bin'");
+    spit_text("d/adapter_model.bin", "no zip");
     err = (ws_err)WS_ERR_INIT;
-    assert_int_equal(ws_adapter_open(&a, "d", NULL, &err), WS_E_UNSUPPORTED);
+    assert_int_equal(ws_adapter_open(&a, "d", NULL, &err), WS_E_HEADER);
+    assert_non_null(strstr(err.path, "adapter_model.bin"));
 }
 
 #define T(f) cmocka_unit_test_setup_teardown(f, temp_setup, temp_teardown)
