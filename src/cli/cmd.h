@@ -25,7 +25,8 @@ typedef struct ws_run ws_run;
 /** A command line that works, and what it does. The tests run each one in a folder that
  * holds the fixtures of tests/cli/examples.sh: a.st b.st c.st base/ tuned/ other/, task
  * vectors t.st (of tuned) u.st v.st (of b.st, c.st), masks m.st n.st; models that run
- * lm/ and sums/, texts held.txt and text.txt, prompts pairs.jsonl, questions
+ * lm/ and sums/, texts held.txt and text.txt, prompts pairs.jsonl, preferences
+ * refuse.jsonl, questions
  * quiz.jsonl. */
 typedef struct ws_example {
     const char *line, *says;

@@ -15,9 +15,10 @@
 
 #include "model/train_step.h"
 #include "train/optim.h"
+#include "train/pairs.h"
 #include "wsurg/adapter.h"
 #include "wsurg/data.h"
-#include "wsurg/xxh.h"
+#include "wsurg/text.h"
 
 /** Low-rank factors beside one part. */
 typedef struct ws_tune_factors {
@@ -29,12 +30,6 @@ typedef struct ws_tune_factors {
     float *A, *B, *gain;
     ws_overlay over;
 } ws_tune_factors;
-
-/** Log-probabilities of one preference pair under the starting model. */
-typedef struct ws_tune_pair {
-    ws_xxh128 key;
-    double chosen, rejected;
-} ws_tune_pair;
 
 typedef struct ws_tune {
     const ws_tune_req *req;
@@ -65,8 +60,7 @@ typedef struct ws_tune {
     ws_batch *micro;   /**< (accumulate) */
     double *logp, *up; /**< (rows) */
     ws_schedule schedule;
-    ws_tune_pair *table; /**< (table_size) open addressing; NULL key: free */
-    size_t table_size, table_used;
+    ws_pairs reference; /**< preference pairs under the starting model */
 
     char *recipe, *inputs; /**< for provenance; ws_free */
     char key[33];          /**< of everything that decides the bytes */
@@ -99,6 +93,10 @@ typedef struct ws_tune {
 ws_status ws_tune_open(ws_tune *t, ws_err *err);
 void ws_tune_close(ws_tune *t);
 
+/** Add an input to provenance, with the XXH3-128 of the file at @p path. */
+ws_status ws_tune_input_file(ws_buf *b, const char *role, const char *label,
+                             const char *path, ws_err *err);
+
 /* ---- tune_parts.c ---- */
 
 /** Choose what is trained, with memory for gradients and moments; then the step, within
@@ -128,18 +126,6 @@ ws_step_batch ws_tune_rows(const ws_batch *b);
 
 /** Log-probabilities of all pairs that the run will meet, under the model as it is. */
 ws_status ws_tune_pairs_reference(ws_tune *t, ws_err *err);
-
-/**
- * Loss of the pairs of a batch, -ln sigmoid(beta s), s = (pi_c - rho_c) - (pi_r -
- * rho_r), from t->logp.
- *
- * @param up   (rows) out: scale * dloss/dlogp; NULL: not wanted
- * @param sum  out: of the losses
- * @return WS_OK; WS_E_INTERNAL a pair without reference
- * @source Rafailov et al. 2023, arXiv:2305.18290
- */
-ws_status ws_tune_pairs_loss(ws_tune *t, const ws_batch *b, double scale, double *up,
-                             double *sum, ws_err *err);
 
 /* ---- tune_state.c ---- */
 

@@ -72,7 +72,8 @@ static ws_status micro_run(ws_tune *t, const ws_batch *b, double scale, double *
     }
     ws_status st = ws_step_forward(t->step, &rows, t->logp, &r, err);
     if (st == WS_OK)
-        st = ws_tune_pairs_loss(t, b, scale, t->up, &sum, err);
+        st = ws_pairs_loss(&t->reference, b, t->logp, t->req->dpo_beta, scale, t->up,
+                           &sum, err);
     if (st == WS_OK)
         st = ws_step_backward(t->step, t->up, err);
     if (st == WS_OK)
@@ -136,7 +137,8 @@ static ws_status validate(ws_tune *t, double *loss, ws_err *err)
         const ws_step_batch x = ws_tune_rows(b);
         st = ws_step_score(t->step, &x, t->logp, &r, err);
         if (st == WS_OK && t->pairs)
-            st = ws_tune_pairs_loss(t, b, 0.0, NULL, &part, err);
+            st = ws_pairs_loss(&t->reference, b, t->logp, t->req->dpo_beta, 0.0, NULL,
+                               &part, err);
         sum += t->pairs ? part : r.loss;
         count += t->pairs ? (double)(b->n_docs / 2) : r.weight;
     }

@@ -212,8 +212,8 @@ static void text_add(ws_buf *b, const char *key, const char *text)
     ws_buf_json_string(b, text, strlen(text));
 }
 
-static ws_status file_add(ws_buf *b, const char *role, const char *label,
-                          const char *path, ws_err *err)
+ws_status ws_tune_input_file(ws_buf *b, const char *role, const char *label,
+                             const char *path, ws_err *err)
 {
     char digest[48];
     const ws_status st = file_digest(path, digest, err);
@@ -238,12 +238,12 @@ static ws_status inputs_make(const ws_tune *t, ws_buf *b, ws_err *err)
             input_add(b, "adapter", t->adapter->label, digest);
     }
     for (size_t i = 0; st == WS_OK && i < r->n_data; i++)
-        st = file_add(b, "data", t->sources[i].name, t->sources[i].path, err);
+        st = ws_tune_input_file(b, "data", t->sources[i].name, t->sources[i].path, err);
     if (st == WS_OK && r->val != NULL)
-        st = file_add(b, "val", t->sources[r->n_data].name, t->sources[r->n_data].path,
-                      err);
+        st = ws_tune_input_file(b, "val", t->sources[r->n_data].name,
+                                t->sources[r->n_data].path, err);
     if (st == WS_OK && r->mask != NULL)
-        st = file_add(b, "mask", "mask", r->mask, err);
+        st = ws_tune_input_file(b, "mask", "mask", r->mask, err);
     ws_buf_putc(b, ']');
     return st;
 }
@@ -410,7 +410,7 @@ void ws_tune_close(ws_tune *t)
     ws_free(t->micro);
     ws_free(t->logp);
     ws_free(t->up);
-    ws_free(t->table);
+    ws_pairs_free(&t->reference);
     ws_optim_free(t->optim);
     ws_step_free(t->step);
     ws_free(t->numbers);

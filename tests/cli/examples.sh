@@ -7,6 +7,7 @@ mkmodel base/ --llama 3,16,32 --dtype BF16
 mkmodel tuned/ --llama 3,16,32 --dtype BF16 --update 1,0.05
 mkmodel other/ --llama 3,16,32 --dtype BF16 --update 2,0.05
 printf '{"prompt":"sum: %d+1 =","completion":" %d\\n"}\n' 1 2 2 3 3 4 >pairs.jsonl
+sed 's/"completion"/"rejected"/;s/}$/,"chosen":" no\\n"}/' pairs.jsonl >refuse.jsonl
 sed 's/.*sum/sum/;s/".*:"//;s/\\.*//' pairs.jsonl >text.txt
 wsurg mask lt-sft base tuned --share 0.1 -qq -o m.st
 wsurg mask lt-sft base other --share 0.1 -qq -o n.st

@@ -17,7 +17,7 @@ declare -A HOME_OF=([export]=base [err]=base [alloc]=base [text]=base [ctx]=base
     [merge]=engine [recipe]=engine [compare]=engine [gates]=engine [pattern]=hf [linalg]=linalg [wsurg]=engine
     [adapter]=hf [source]=hf [lora]=surgery
     [calibrate]=surgery [convert]=surgery [edit]=surgery [decompose]=surgery [extract]=surgery
-    [atlas]=surgery [mask]=surgery [taskvec]=surgery [model]=model [eval]=model [generate]=model
+    [atlas]=surgery [mask]=surgery [realign]=surgery [taskvec]=surgery [model]=model [eval]=model [generate]=model
     [tokenizer]=model [chat]=train [data]=train [questions]=train [train]=train)
 
 # Where another project's header may be included, as an extended regular expression.
