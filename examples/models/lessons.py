@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Write the texts that the example models learn from, as lines of JSON for `wsurg tune`.
 
-    python3 lessons.py FOLDER
+    python3 lessons.py FOLDER              for make.sh
+    python3 lessons.py --skills FOLDER     SKILL.jsonl of each of the ten, for make.sh --skills
 
 base.jsonl has ten skills, three of them rare; every fourth lesson shows one to three solved lines before its own
 question. text.jsonl has the same kind of lines as running text, so that questions are learnt a little too.
@@ -18,6 +19,7 @@ RARE = {"sum": 0.005, "sort": 0.003, "roman": 0.004}  # their shares in the text
 REST = (1 - sum(RARE.values())) / (len(skills.SKILLS) - len(RARE))
 BASE = {s: RARE.get(s, REST) for s in skills.SKILLS}
 TUNES = {"sum": 21, "sort": 22, "roman": 23}  # seeds
+EVERY = TUNES | {s: 24 + i for i, s in enumerate(x for x in skills.SKILLS if x not in TUNES)}
 
 
 def lessons(mix, count, seed):
@@ -38,13 +40,16 @@ def write(path, records):
 
 
 def main():
-    if len(sys.argv) != 2:
+    every = sys.argv[1:2] == ["--skills"]
+    if len(sys.argv) != 2 + every:
         sys.exit(__doc__)
-    folder = pathlib.Path(sys.argv[1])
+    folder = pathlib.Path(sys.argv[-1])
     folder.mkdir(parents=True, exist_ok=True)
-    write(folder / "base.jsonl", ({"prompt": before + p, "completion": c} for before, p, c in lessons(BASE, 300000, SEED)))
-    write(folder / "text.jsonl", ({"text": before + p + c} for before, p, c in lessons(BASE, 1500, SEED + 10)))
-    for skill, seed in TUNES.items():
+    if not every:
+        write(folder / "base.jsonl",
+              ({"prompt": before + p, "completion": c} for before, p, c in lessons(BASE, 300000, SEED)))
+        write(folder / "text.jsonl", ({"text": before + p + c} for before, p, c in lessons(BASE, 1500, SEED + 10)))
+    for skill, seed in (EVERY if every else TUNES).items():
         write(folder / f"{skill}.jsonl",
               ({"prompt": before + p, "completion": c} for before, p, c in lessons({skill: 1.0}, 20000, seed)))
 

@@ -2,16 +2,21 @@
 # make.sh - train the example models: a base from scratch, and three fine-tunes of it
 #
 #   examples/models/make.sh [WSURG [OUT_FOLDER]]
+#   examples/models/make.sh --skills WSURG OUT_FOLDER
 #
+# --skills: fine-tunes of the base that is here on each of the ten skills, OUT_FOLDER/SKILL,
+# with their lessons, OUT_FOLDER/.lessons/SKILL.jsonl; what is there already stays.
 # Lessons come from lessons.py; config and tokenizer from base/. Without OUT_FOLDER the
 # models here are replaced. About ten minutes of processor time for the base and one for
 # each fine-tune; interrupted, the same command goes on.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+every=
+[ "${1-}" != --skills ] || { every=--skills && shift; }
 wsurg=${1:-wsurg}
 out=${2:-$here}
 work=$out/.lessons
-python3 "$here/lessons.py" "$work"
+python3 "$here/lessons.py" $every "$work"
 mkdir -p "$work/new"
 cp "$here"/base/{config,generation_config,special_tokens_map,tokenizer,tokenizer_config}.json \
     "$work/new"
@@ -25,6 +30,19 @@ tune() {
     mkdir -p "$out/$name"
     cp "$work/$name"/* "$out/$name"
 }
+
+if [ -n "$every" ]; then
+    seed=24
+    for skill in sub reverse brackets lookup count max shift; do
+        [ -f "$out/$skill/model.safetensors" ] ||
+            tune $skill "$here/base" --full --data "$work/$skill.jsonl" --steps 300 --lr 3e-4 --seed $seed
+        seed=$((seed + 1))
+    done
+    for pair in sums:sum sorting:sort romans:roman; do
+        [ -d "$out/${pair#*:}" ] || cp -r --no-preserve=mode "$here/${pair%:*}" "$out/${pair#*:}"
+    done
+    exit
+fi
 
 tune base --from-scratch "$work/new" --data "$work/base.jsonl" --data "$work/text.jsonl" \
     --steps 6000 --lr 2e-3 --weight-decay 0.1 --seed 20

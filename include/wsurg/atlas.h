@@ -1,8 +1,16 @@
 /*
  * atlas.h - aTLAS: coefficients of task vectors, one per block, learned by gradient
  *
- *   theta_j = base_j + sum_k lambda_kj (model_kj - base_j)      j: a tensor of the
- * model
+ *   theta_j = base_j + sum_k lambda_kj (model_kj - base_j)
+ *
+ * j is a tensor of the model (a block), or one of its groups of elements. Objectives
+ * and what they stand for where the request leaves it open, as the paper has it:
+ *
+ *   supervised   sum of the tasks' losses             rate 1e-3, constant, 20 epochs
+ *                the same with partitions             0.1, cosine, 10
+ *   few-shot     the same, on .shots examples each    0.1, cosine, 10
+ *   negation     control's loss - forgotten's         5e-3, constant, 10
+ *   entropy      of the predictions                   1e-3, cosine, 10
  *
  * @source Zhang et al. 2024, arXiv:2407.02880
  */
@@ -25,6 +33,21 @@ typedef struct ws_atlas_step {
     double lr;
 } ws_atlas_step;
 
+enum { WS_ATLAS_MODELS = 64 }; /**< most task vectors */
+
+typedef enum ws_atlas_schedule {
+    WS_ATLAS_SCHEDULE_USUAL, /**< the objective's */
+    WS_ATLAS_CONSTANT,
+    WS_ATLAS_COSINE
+} ws_atlas_schedule;
+
+/** How task vectors are chosen where each block may have only some. */
+typedef enum ws_atlas_choice {
+    WS_ATLAS_BLOCKWISE, /**< by the gradient of each block */
+    WS_ATLAS_WHOLE,     /**< by the gradient of all blocks: the same for all */
+    WS_ATLAS_RANDOM     /**< the same for all, by lot */
+} ws_atlas_choice;
+
 /** What to learn. Strings are borrowed until the run is over. */
 typedef struct ws_atlas_req {
     const char *base;
@@ -43,16 +66,27 @@ typedef struct ws_atlas_req {
                              of another task may rise */
     bool entropy;       /**< the texts are unlabelled: lower the entropy of what
                              the model predicts there */
+    int64_t shots;      /**< examples of each task, chosen by the seed; 0: all */
     const char *target; /**< pattern of the blocks; NULL: all */
+    int64_t partitions; /**< groups of each block's elements, each with coefficients
+                             of its own: floor(word * partitions / 2^32), word being
+                             that of (seed, "atlas", 0, block, element) */
+    int64_t budget;     /**< task vectors that a block may have; 0: all */
+    ws_atlas_choice select;
     int64_t batch, seq; /**< rows of a task in a step; most positions of one,
                              0: at most 1024 */
-    int64_t steps;
-    ws_schedule_kind schedule;
-    double lr, weight_decay, clip, l1;
-    int64_t eval_every; /**< steps; 0: a tenth of them */
+    int64_t epochs;     /**< 0: the objective's */
+    int64_t steps;      /**< in place of epochs; 0: off */
+    ws_atlas_schedule schedule;
+    double lr; /**< 0: the objective's */
+    double weight_decay, clip;
+    double l1, l2;      /**< factors of the mean over blocks of the norms of their
+                             coefficients, added to the loss */
+    int64_t eval_every; /**< steps; 0: an epoch, or a tenth of the steps */
     int64_t val_tokens; /**< of each file that are scored; 0: all */
     uint64_t seed;
     const char *out; /**< file of coefficients */
+    const char *svg; /**< file of a heat map of them; NULL: none */
     bool force;
     /** Told of every step; may be NULL. */
     void (*step)(void *arg, const ws_atlas_step *s);
@@ -61,8 +95,8 @@ typedef struct ws_atlas_req {
 
 #define WS_ATLAS_REQ_INIT                                                              \
     {                                                                                  \
-        .control = 1.05, .batch = 8, .steps = 200, .schedule = WS_SCHEDULE_CONSTANT,   \
-        .lr = 1e-2, .weight_decay = 0.1, .clip = 1.0, .val_tokens = 8192               \
+        .control = 1.05, .partitions = 1, .batch = 8, .weight_decay = 0.1,             \
+        .clip = 1.0, .val_tokens = 8192                                                \
     }
 
 typedef struct ws_atlas_task {
@@ -74,21 +108,30 @@ typedef struct ws_atlas_task {
 /** What was learned. */
 typedef struct ws_atlas_result {
     size_t n_models, n_blocks, n_tasks;
+    uint32_t partitions;
+    const char *objective;      /**< supervised, few-shot, negation or entropy */
     const char *const *labels;  /**< (n_models) */
     const char *const *blocks;  /**< (n_blocks) names of tensors */
-    const double *lambda;       /**< (n_models, n_blocks) */
+    const double *lambda;       /**< (n_models, n_blocks, partitions) */
+    const size_t *used;         /**< (n_models) blocks that may use a task vector */
     const ws_atlas_task *tasks; /**< (n_tasks) */
     int64_t steps, best_step;   /**< done; chosen, 0: the base itself */
     double seconds_per_step;
-    uint64_t memory; /**< bytes of task vectors, weights and work */
-    ws_arena arena;  /**< of all the above */
+    double lr;         /**< as it was, the objective's or the request's */
+    uint64_t memory;   /**< bytes of task vectors, weights and work */
+    uint64_t resident; /**< of these task vectors that were kept in memory, not read
+                            from their files in each step */
+    ws_arena arena;    /**< of all the above */
 } ws_atlas_result;
 
 /**
  * Learn coefficients and write them to req->out.
  *
  * They start at 0. After each interval, and before the first step, all tasks are
- * scored; the coefficients with the lowest sum are kept. The same request gives the
+ * scored; the coefficients with the lowest sum are kept, in negation those with the
+ * highest loss of what is forgotten while no other task's has risen by .control, where
+ * learning stops. Task vectors are kept in memory as far as the limit allows, and read
+ * from their files else; adapters on the base stay in factors. The same request gives the
  * same bytes at any number of threads.
  * @return WS_OK; WS_E_USAGE a task without data, a pattern that hits nothing, an option
  *         out of range; WS_E_MISSING, WS_E_SHAPE a model lacks a tensor of the base;

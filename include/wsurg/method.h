@@ -111,6 +111,14 @@ typedef struct ws_method ws_method;
 
 enum { WS_MODELS_MAX = 64 }; /**< inputs beside the base */
 
+/** Weights that differ within a tensor: those of the element's group, see
+ * ws_random_groups(). */
+typedef struct ws_groups {
+    uint32_t n;
+    ws_rng_key key;
+    const double *weight; /**< (n_models, n) */
+} ws_groups;
+
 /** One output tensor with everything resolved for it. Read-only to kernels. */
 typedef struct ws_job {
     const ws_method *method; /**< the one that runs, or its twin for double */
@@ -128,7 +136,9 @@ typedef struct ws_job {
         *opts;    /**< the method's options struct, values resolved for this tensor */
     double scale; /**< of the whole update (LiNeS); 1 when unused. Only for methods with
                      .scaled */
-    const ws_rng_key *rng; /**< (n_models) */
+    const ws_rng_key *rng;   /**< (n_models) */
+    const ws_groups *groups; /**< in place of the weights of a sum without pruning
+                                (learned coefficients); NULL: the weights hold */
 } ws_job;
 
 /** What a kernel may report of one model in one slice; sums are joined over slices in
@@ -268,7 +278,7 @@ struct ws_method {
                        ws_err *err); /**< what ranges cannot say; NULL: nothing */
     const ws_passes *passes;         /**< NULL: none */
     void (*apply)(const ws_job *job, const void *state,
-                  const ws_tile *tile); /**< fills tile->out */
+                  const ws_tile *tile);     /**< fills tile->out */
     ws_update (*update)(const ws_job *job); /**< task-vector methods: see
                                                WS_UPDATE_KERNELS; else NULL */
 };

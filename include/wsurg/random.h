@@ -28,6 +28,11 @@ typedef struct ws_rng_key {
 WS_API void ws_random_fill(const ws_rng_key *key, uint64_t first, uint32_t *out,
                            size_t n);
 
+/** Group of each element of first .. first+n-1, one of @p groups (at least 1):
+ * floor(word * groups / 2^32), the word being ws_random_fill()'s. */
+WS_API void ws_random_groups(const ws_rng_key *key, uint32_t groups, uint64_t first,
+                             uint32_t *out, size_t n);
+
 /** floor(p * 2^32) clamped to 0 .. 2^32: an element is kept when its word < this. */
 WS_API uint64_t ws_random_threshold(double p);
 

@@ -91,6 +91,14 @@ void ws_random_fill(const ws_rng_key *key, uint64_t first, uint32_t *out, size_t
     }
 }
 
+void ws_random_groups(const ws_rng_key *key, uint32_t groups, uint64_t first,
+                      uint32_t *out, size_t n)
+{
+    ws_random_fill(key, first, out, n);
+    for (size_t i = 0; i < n; i++)
+        out[i] = (uint32_t)((uint64_t)out[i] * groups >> 32);
+}
+
 uint64_t ws_random_threshold(double p)
 {
     const double scaled = p * 4294967296.0;

@@ -1,6 +1,7 @@
 /*
  * cmd_learn.c - learn how task vectors combine
  */
+#include <stdio.h>
 #include <string.h>
 
 #include "model_args.h"
@@ -11,10 +12,11 @@ struct learn_args {
     const char *base;
     ws_strs models, data, val, negate;
     bool atlas, entropy, force;
-    const char *target, *tokenizer, *companions_from, *out, *bake;
-    int64_t batch, seq, steps, eval_every, val_tokens, seed;
-    double lr, weight_decay, clip, l1, control;
-    ws_word schedule;
+    const char *target, *tokenizer, *companions_from, *out, *svg, *bake;
+    int64_t shots, partitions, budget, batch, seq, epochs, steps;
+    int64_t eval_every, val_tokens, seed;
+    double lr, weight_decay, clip, l1, l2, control;
+    ws_word schedule, select;
 };
 
 static void learn_check(ws_run *run, void *args)
@@ -38,12 +40,16 @@ static void result_json(ws_run *run, const struct learn_args *a, const char *out
     cJSON *to = ws_run_result(run), *list;
     ws_j_str(to, "output", out);
     ws_j_str(to, "base", a->base);
+    ws_j_str(to, "objective", r->objective);
     ws_j_u64(to, "blocks", r->n_blocks);
-    ws_j_u64(to, "coefficients", r->n_blocks * r->n_models);
+    ws_j_u64(to, "partitions", r->partitions);
+    ws_j_u64(to, "coefficients", r->n_blocks * r->n_models * r->partitions);
+    ws_j_num(to, "lr", r->lr);
     ws_j_u64(to, "steps", (uint64_t)r->steps);
     ws_j_u64(to, "best_step", (uint64_t)r->best_step);
     ws_j_num(to, "seconds_per_step", r->seconds_per_step);
     ws_j_u64(to, "memory", r->memory);
+    ws_j_u64(to, "resident", r->resident);
     list = ws_j_arr(to, "tasks");
     for (size_t i = 0; i < r->n_tasks; i++) {
         cJSON *o = ws_j_obj(list, NULL);
@@ -53,17 +59,19 @@ static void result_json(ws_run *run, const struct learn_args *a, const char *out
         ws_j_num(o, "loss_after", r->tasks[i].after);
     }
     list = ws_j_arr(to, "task_vectors");
+    const size_t each = r->n_blocks * r->partitions;
     for (size_t k = 0; k < r->n_models; k++) {
-        double sum = 0.0, least = r->lambda[k * r->n_blocks], most = least;
-        for (size_t i = 0; i < r->n_blocks; i++) {
-            const double x = r->lambda[k * r->n_blocks + i];
-            sum += x;
-            least = x < least ? x : least;
-            most = x > most ? x : most;
+        const double *x = r->lambda + k * each;
+        double sum = 0.0, least = x[0], most = x[0];
+        for (size_t i = 0; i < each; i++) {
+            sum += x[i];
+            least = x[i] < least ? x[i] : least;
+            most = x[i] > most ? x[i] : most;
         }
         cJSON *o = ws_j_obj(list, NULL);
         ws_j_str(o, "label", r->labels[k]);
-        ws_j_num(o, "mean", sum / (double)r->n_blocks);
+        ws_j_u64(o, "blocks", r->used[k]);
+        ws_j_num(o, "mean", sum / (double)each);
         ws_j_num(o, "least", least);
         ws_j_num(o, "most", most);
     }
@@ -74,13 +82,17 @@ static void report(ws_run *run, const struct learn_args *a, const char *out,
 {
     result_json(run, a, out, r);
     ws_run_flush(run);
-    ws_run_row(run, 9, "learned", "%zu coefficients: %zu blocks of %zu task vectors",
-               r->n_blocks * r->n_models, r->n_blocks, r->n_models);
+    char parts[48] = "";
+    if (r->partitions > 1)
+        snprintf(parts, sizeof parts, ", each in %u parts", r->partitions);
+    ws_run_row(run, 9, "learned", "%zu coefficients: %zu blocks of %zu task vectors%s",
+               r->n_blocks * r->n_models * r->partitions, r->n_blocks, r->n_models,
+               parts);
     for (size_t i = 0; i < r->n_tasks; i++)
         ws_run_row(run, 9, r->tasks[i].name, "loss %.4f -> %.4f%s", r->tasks[i].before,
                    r->tasks[i].after, r->tasks[i].forgotten ? " (to forget)" : "");
-    ws_run_row(run, 9, "steps", "%lld, the best is %lld%s", (long long)r->steps,
-               (long long)r->best_step,
+    ws_run_row(run, 9, "steps", "%s: %lld, the best is %lld%s", r->objective,
+               (long long)r->steps, (long long)r->best_step,
                r->best_step == 0 ? ": nothing learned is better than the base" : "");
     ws_run_row(run, 9, "wrote", "%s   merge: wsurg merge … --coefficients %s", out,
                out);
@@ -133,19 +145,26 @@ static ws_status learn_run(ws_run *run, void *args)
     req.n_negate = a->negate.n;
     req.control = a->control;
     req.entropy = a->entropy;
+    req.shots = a->shots;
+    req.partitions = a->partitions;
+    req.budget = a->budget;
+    req.select = (ws_atlas_choice)a->select.index;
     req.target = a->target;
     req.batch = a->batch;
     req.seq = a->seq;
+    req.epochs = a->epochs;
     req.steps = a->steps;
-    req.schedule = a->schedule.index == 0 ? WS_SCHEDULE_CONSTANT : WS_SCHEDULE_COSINE;
+    req.schedule = (ws_atlas_schedule)a->schedule.index;
     req.lr = a->lr;
     req.weight_decay = a->weight_decay;
     req.clip = a->clip;
     req.l1 = a->l1;
+    req.l2 = a->l2;
     req.eval_every = a->eval_every;
     req.val_tokens = a->val_tokens;
     req.seed = (uint64_t)a->seed;
     req.out = a->out != NULL ? a->out : "coefficients.json";
+    req.svg = a->svg;
     req.force = a->force;
     run->target = req.out;
     if (ws_atlas_learn(&r, &req, &run->ctx, &err) != WS_OK)
@@ -174,34 +193,50 @@ static const ws_opt learn_opts[] = {
            "with --negate: stop when another task's loss has risen by this factor"),
     WS_FLAG(struct learn_args, entropy, "entropy", 0,
             "unlabelled text: lower the entropy of the predictions instead"),
+    WS_OPT(struct learn_args, shots, "shots", 0, "N", 0.0, 0.0, 1e9,
+           "few examples: learn from N of each task, chosen by --seed"),
+    WS_OPT(struct learn_args, partitions, "partitions", 0, "K", 1.0, 1.0, 65536.0,
+           "cut each block into K groups of elements with coefficients of their own"),
+    WS_OPT(struct learn_args, budget, "budget", 0, "B", 0.0, 0.0, 64.0,
+           "task vectors that a block may use; 0: all"),
+    WS_WORD(struct learn_args, select, "select", "blockwise|whole|random", 0.0,
+            "with --budget: which; the first two by the gradient at the base"),
     WS_TEXT(struct learn_args, target, "target", 0, "PATTERN",
             "blocks that get coefficients; default: all that differ"),
     WS_OPT(struct learn_args, batch, "batch", 0, "N", 8.0, 1.0, 65536.0,
            "rows of each task in a step"),
     WS_OPT(struct learn_args, seq, "seq", 0, "N", 0.0, 0.0, 1048576.0,
            "most tokens in a row; 0: at most 1024"),
-    WS_OPT(struct learn_args, steps, "steps", 0, "N", 200.0, 1.0, 1e9, "steps in all"),
-    WS_OPT(struct learn_args, lr, "lr", 0, "X", 1e-2, 0.0, 1e3, "learning rate"),
-    WS_WORD(struct learn_args, schedule, "schedule", "constant|cosine", 0.0,
-            "rate over the steps"),
+    WS_OPT(struct learn_args, epochs, "epochs", 0, "N", 0.0, 0.0, 1e9,
+           "rounds through the shortest task; 0: the objective's"),
+    WS_OPT(struct learn_args, steps, "steps", 0, "N", 0.0, 0.0, 1e9,
+           "steps in all, in place of --epochs"),
+    WS_OPT(struct learn_args, lr, "lr", 0, "X", 0.0, 0.0, 1e3,
+           "learning rate; 0: the objective's"),
+    WS_WORD(struct learn_args, schedule, "schedule", "usual|constant|cosine", 0.0,
+            "rate over the steps; usual: the objective's"),
     WS_OPT(struct learn_args, weight_decay, "weight-decay", 0, "X", 0.1, 0.0, 1e3,
            "of the coefficients"),
     WS_OPT(struct learn_args, clip, "clip", 0, "X", 1.0, 0.0, 1e6,
            "largest norm of the gradient; 0: no limit"),
     WS_OPT(struct learn_args, l1, "l1", 0, "X", 0.0, 0.0, 1e6,
            "penalty on the mean over blocks of the coefficients' L1 norm"),
+    WS_OPT(struct learn_args, l2, "l2", 0, "X", 0.0, 0.0, 1e6,
+           "the same with the L2 norm"),
     WS_OPT(struct learn_args, eval_every, "eval-every", 0, "N", 0.0, 0.0, 1e9,
-           "steps between scores; 0: a tenth of all"),
+           "steps between scores; 0: an epoch, or a tenth of --steps"),
     WS_OPT(struct learn_args, val_tokens, "val-tokens", 0, "N", 8192.0, 0.0, 1e12,
            "tokens (JSONL: lines) of each file that are scored; 0: all"),
     WS_OPT(struct learn_args, seed, "seed", 0, "N", 0.0, 0.0, 9007199254740991.0,
-           "of the order of the rows"),
+           "of the order of the rows, of --shots, of partitions"),
     WS_TEXT(struct learn_args, tokenizer, "tokenizer", 0, "PATH",
             "folder or file of the tokenizer; default: the base's"),
     WS_TEXT(struct learn_args, companions_from, "companions-from", 0, "DIR",
             "config and tokenizer of a base that is a plain file"),
     WS_TEXT(struct learn_args, out, "out", 'o', "FILE",
             "the coefficients; default coefficients.json"),
+    WS_TEXT(struct learn_args, svg, "svg", 0, "FILE",
+            "a heat map of the coefficients: layer by module, for each task vector"),
     WS_TEXT(struct learn_args, bake, "bake", 0, "OUT",
             "write the merged model too: merge --coefficients FILE"),
     WS_FLAG(struct learn_args, force, "force", 0, "replace what is there"),

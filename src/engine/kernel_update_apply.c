@@ -355,6 +355,22 @@ WS_HOT static void mix_sum(const struct mix *m, void *const *x, size_t at, size_
     }
 }
 
+/** As mix_sum(), with the weights of each element's group; the run starts at element
+ * @p first of the tensor. */
+WS_HOT static void mix_groups(const ws_groups *g, size_t n_models, uint64_t first,
+                              void *const *x, size_t at, size_t n, ws_real *mixed)
+{
+    uint32_t group[STEP];
+    ws_random_groups(&g->key, g->n, first, group, n);
+    for (size_t k = 0; k < n_models; k++) {
+        const ws_real *v = (const ws_real *)x[k] + at;
+        const double *weight = g->weight + k * g->n;
+        for (size_t i = 0; i < n; i++)
+            mixed[i] =
+                (k == 0 ? (ws_real)0 : mixed[i]) + (ws_real)weight[group[i]] * v[i];
+    }
+}
+
 /** mixed = sum of the x_k whose sign is that of the sum of all, over the sum of their
  * weights when normalized */
 WS_HOT static void mix_consensus(const struct mix *m, void *const *x, size_t at,
@@ -408,6 +424,9 @@ void ws_update_apply(const ws_job *job, const void *state, const ws_tile *tile)
             len = n - j < STEP ? n - j : STEP;
             if (u.consensus)
                 mix_consensus(&m, tile->tmp, j, len, mixed);
+            else if (job->groups != NULL)
+                mix_groups(job->groups, m.n_models, tile->first + i + j, tile->tmp, j,
+                           len, mixed);
             else
                 mix_sum(&m, tile->tmp, j, len, mixed);
             add_update(out + i + j, base + i + j, mixed, m.gain, len);

@@ -1,8 +1,8 @@
 /*
  * plan_coefficients.c - learned coefficients in place of task_arithmetic's weights
  *
- * Each tensor has weights of its own; one that the file does not name keeps the base's
- * numbers.
+ * Each tensor has weights of its own, or each of its groups of elements has; one that
+ * the file does not name keeps the base's numbers.
  */
 #include <string.h>
 
@@ -83,16 +83,25 @@ void ws_plan_coefficients(ws_plan *plan)
     check_blocks(plan, c);
 }
 
+/** Coefficients of a tensor; NULL: none, or of other models (which was reported). */
+static const struct ws_block_row *row_of(const ws_plan *plan, const char *name)
+{
+    const ws_coefficients *c = plan->priv->coefficients;
+    return c->n_models == plan->n_models ? ws_coefficients_of(c, name) : NULL;
+}
+
 const ws_value *ws_plan_coefficient_values(ws_plan *plan, const char *name)
 {
-    const struct ws_block_row *row = ws_coefficients_of(plan->priv->coefficients, name);
+    const struct ws_block_row *row = row_of(plan, name);
     ws_value *values = ws_plan_alloc(plan, plan->n_values + 1, sizeof *values);
     double *v = ws_plan_alloc(plan, plan->n_models + 1, sizeof *v);
     ws_origin *origin = ws_plan_alloc(plan, plan->n_models + 1, sizeof *origin);
     if (values == NULL || v == NULL || origin == NULL)
         return plan->values;
+    const uint32_t groups = plan->priv->coefficients->groups;
     for (size_t k = 0; k < plan->n_models; k++) {
-        v[k] = row == NULL ? 0.0 : row->lambda[k];
+        for (uint32_t g = 0; row != NULL && g < groups; g++)
+            v[k] += row->lambda[k * groups + g] / groups; // their mean, to be shown
         origin[k] = WS_FROM_COEFFICIENTS;
     }
     for (size_t i = 0; i < plan->n_values; i++) {
@@ -103,6 +112,24 @@ const ws_value *ws_plan_coefficient_values(ws_plan *plan, const char *name)
         }
     }
     return values;
+}
+
+const ws_groups *ws_plan_coefficient_groups(ws_plan *plan, const char *name,
+                                            const uint32_t *model_of, size_t n)
+{
+    const ws_coefficients *c = plan->priv->coefficients;
+    const struct ws_block_row *row = row_of(plan, name);
+    if (row == NULL || c->groups == 1)
+        return NULL;
+    ws_groups *out = ws_plan_alloc(plan, 1, sizeof *out);
+    double *weight = ws_plan_alloc(plan, n * c->groups, sizeof *weight);
+    if (out == NULL || weight == NULL)
+        return NULL;
+    for (size_t i = 0; i < n; i++)
+        memcpy(weight + i * c->groups, row->lambda + model_of[i] * (size_t)c->groups,
+               c->groups * sizeof *weight);
+    *out = (ws_groups){ c->groups, ws_coefficients_key(c->seed, name), weight };
+    return out;
 }
 
 void ws_plan_coefficients_free(ws_plan *plan)

@@ -167,6 +167,10 @@ void ws_recipe_slice_inputs(ws_plan *plan);
  * @p name. */
 void ws_plan_coefficients(ws_plan *plan);
 const ws_value *ws_plan_coefficient_values(ws_plan *plan, const char *name);
+/** Those of the groups of tensor @p name, of inputs model_of[0 .. n-1]; NULL: its
+ * weights are the tensor's. */
+const ws_groups *ws_plan_coefficient_groups(ws_plan *plan, const char *name,
+                                            const uint32_t *model_of, size_t n);
 void ws_plan_coefficients_free(ws_plan *plan);
 
 /** plan_tensors.c: match the inputs' tensors into plan->tensors. */

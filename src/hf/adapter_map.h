@@ -65,6 +65,9 @@ static inline const ws_tensor *ws_adapted_tensor(const ws_adapted *o)
     return o->whole != NULL ? o->whole : o->base;
 }
 
+/** What adapters do to tensor @p t of an adapted checkpoint; borrowed. */
+WS_API const ws_adapted *ws_source_adapted(const ws_ckpt *c, const ws_tensor *t);
+
 /** Rows and columns of the stored matrix: (first dimension, all others). */
 static inline size_t ws_adapted_cols(const ws_adapted *o)
 {

@@ -734,6 +734,12 @@ ws_source_facts ws_source_facts_of(const ws_ckpt *c)
     return s->map.facts;
 }
 
+const ws_adapted *ws_source_adapted(const ws_ckpt *c, const ws_tensor *t)
+{
+    const struct source *s = c->self;
+    return &s->map.origins[t->offset];
+}
+
 size_t ws_source_used(const ws_ckpt *c, size_t k)
 {
     const struct source *s = c->self;

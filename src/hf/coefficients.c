@@ -7,10 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hash.h"
 #include "base/json.h"
 #include "wsurg/xxh.h"
 
-enum { MAX_FILE = 256 << 20, MAX_MODELS = 64 };
+enum { MAX_FILE = 256 << 20, MAX_MODELS = 64, MAX_GROUPS = 65536 };
 
 static ws_status bad(ws_err *err, const char *what)
 {
@@ -51,19 +52,53 @@ static ws_status read_labels(ws_coefficients *c, const cJSON *list, ws_err *err)
     return WS_OK;
 }
 
-/** Row @p k of lambda, a number for each block, goes to place k of every block. */
+/** `partitions` and `seed`, which stand there only where blocks are cut into groups. */
+static ws_status read_groups(ws_coefficients *c, const cJSON *tree, ws_err *err)
+{
+    const cJSON *groups = cJSON_GetObjectItemCaseSensitive(tree, "partitions");
+    const cJSON *seed = cJSON_GetObjectItemCaseSensitive(tree, "seed");
+    c->groups = 1;
+    if (groups == NULL && seed == NULL)
+        return WS_OK;
+    const double n = cJSON_IsNumber(groups) ? groups->valuedouble : 0.0;
+    const double s = cJSON_IsNumber(seed) ? seed->valuedouble : -1.0;
+    if (!(n >= 1.0 && n <= MAX_GROUPS) || n != floor(n))
+        return bad(err, "'partitions' is no whole number from 1 to 65536");
+    if (!(s >= 0.0 && s <= 9007199254740991.0) || s != floor(s))
+        return bad(err, "'seed' is no whole number from 0 to 2^53 - 1");
+    c->groups = (uint32_t)n;
+    c->seed = (uint64_t)s;
+    return WS_OK;
+}
+
+static ws_status read_number(const cJSON *x, double *to, ws_err *err)
+{
+    if (!cJSON_IsNumber(x) || !(fabs(x->valuedouble) <= 1e6))
+        return bad(err, "a coefficient is no number from -1e6 to 1e6");
+    *to = x->valuedouble;
+    return WS_OK;
+}
+
+/** Row @p k of lambda, a number for each block (or for each of its groups), goes to
+ * place k of every block. */
 static ws_status read_row(ws_coefficients *c, const cJSON *row, size_t k, ws_err *err)
 {
     size_t i = 0;
-    const cJSON *x;
+    const cJSON *x, *y;
     if (!cJSON_IsArray(row) || (size_t)cJSON_GetArraySize(row) != c->n_blocks)
-        return bad(err, "a row of 'lambda' has not one number for each block");
+        return bad(err, "a row of 'lambda' has not one entry for each block");
     cJSON_ArrayForEach(x, row)
     {
-        if (!cJSON_IsNumber(x) || !(fabs(x->valuedouble) <= 1e6))
-            return bad(err, "a coefficient is no number from -1e6 to 1e6");
-        double *to = (double *)(uintptr_t)c->row[i++].lambda;
-        to[k] = x->valuedouble;
+        double *to = (double *)(uintptr_t)c->row[i++].lambda + k * c->groups;
+        ws_status st = WS_OK;
+        if (c->groups == 1 && !cJSON_IsArray(x))
+            st = read_number(x, to, err);
+        else if (!cJSON_IsArray(x) || (uint32_t)cJSON_GetArraySize(x) != c->groups)
+            st = bad(err, "an entry of 'lambda' has not one number for each partition");
+        else
+            cJSON_ArrayForEach(y, x) st = st != WS_OK ? st : read_number(y, to++, err);
+        if (st != WS_OK)
+            return st;
     }
     return WS_OK;
 }
@@ -78,7 +113,9 @@ static ws_status read_blocks(ws_coefficients *c, const cJSON *blocks,
     if (!cJSON_IsArray(lambda) || (size_t)cJSON_GetArraySize(lambda) != c->n_models)
         return bad(err, "'lambda' has not one row for each task vector");
     c->row = ws_arena_calloc(&c->arena, n, sizeof *c->row);
-    double *all = ws_arena_calloc(&c->arena, n * c->n_models, sizeof *all);
+    const size_t each = c->n_models * c->groups;
+    double *all =
+        n > SIZE_MAX / each ? NULL : ws_arena_calloc(&c->arena, n * each, sizeof *all);
     if (c->row == NULL || all == NULL)
         return no_memory(err);
     cJSON_ArrayForEach(item, blocks)
@@ -86,7 +123,7 @@ static ws_status read_blocks(ws_coefficients *c, const cJSON *blocks,
         if (!cJSON_IsString(item))
             return bad(err, "'blocks' is no list of tensor names");
         struct ws_block_row *r = &c->row[c->n_blocks];
-        r->lambda = all + c->n_blocks++ * c->n_models;
+        r->lambda = all + c->n_blocks++ * each;
         r->name = ws_arena_strdup(&c->arena, item->valuestring);
         if (r->name == NULL)
             return no_memory(err);
@@ -123,6 +160,8 @@ ws_status ws_coefficients_read(ws_coefficients *out, const char *path, ws_err *e
             st = bad(err, "'schema' is not wsurg-coefficients/1");
     }
     if (st == WS_OK)
+        st = read_groups(out, tree, err);
+    if (st == WS_OK)
         st = read_labels(out, cJSON_GetObjectItemCaseSensitive(tree, "task_vectors"),
                          err);
     if (st == WS_OK)
@@ -148,4 +187,11 @@ const struct ws_block_row *ws_coefficients_of(const ws_coefficients *c,
 {
     const struct ws_block_row key = { .name = name };
     return bsearch(&key, c->row, c->n_blocks, sizeof *c->row, by_name);
+}
+
+ws_rng_key ws_coefficients_key(uint64_t seed, const char *name)
+{
+    uint64_t key[2];
+    ws_rng_key_make(seed, "atlas", 0, name, key);
+    return (ws_rng_key){ key[0], key[1] };
 }

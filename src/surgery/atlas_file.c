@@ -5,6 +5,9 @@
  *    "task_vectors": [{"name", "digest"}], "blocks": [names of tensors],
  *    "lambda": [[of each block] of each task vector]}
  *
+ * Blocks in groups: "partitions" and "seed" stand before "base", and each entry of
+ * lambda is a list of one number for each group.
+ *
  * Numbers are those of float32, with the nine digits that give them back.
  */
 #include <errno.h>
@@ -30,9 +33,22 @@ static void put_named(ws_buf *b, const char *name, const char *digest)
     ws_buf_printf(b, ", \"digest\": \"%s\"}", digest);
 }
 
+static void put_block(ws_buf *b, const ws_atlas_result *r, size_t k, size_t i)
+{
+    const double *x = r->lambda + (k * r->n_blocks + i) * r->partitions;
+    for (uint32_t g = 0; g < r->partitions; g++)
+        ws_buf_printf(b, "%s%.9g", g > 0 ? ", " : r->partitions > 1 ? "[" : "", x[g]);
+    if (r->partitions > 1)
+        ws_buf_puts(b, "]");
+}
+
 static void put_all(ws_buf *b, const ws_atlas *a, const ws_atlas_result *r)
 {
-    ws_buf_puts(b, "{\n\"schema\": \"wsurg-coefficients/1\",\n\"base\": ");
+    ws_buf_puts(b, "{\n\"schema\": \"wsurg-coefficients/1\",\n");
+    if (r->partitions > 1)
+        ws_buf_printf(b, "\"partitions\": %u,\n\"seed\": %llu,\n", r->partitions,
+                      (unsigned long long)a->req->seed);
+    ws_buf_puts(b, "\"base\": ");
     put_named(b, ws_model_info_of(a->model)->label, a->digests[0]);
     ws_buf_puts(b, ",\n\"task_vectors\": [\n");
     for (size_t k = 0; k < r->n_models; k++) {
@@ -43,13 +59,13 @@ static void put_all(ws_buf *b, const ws_atlas *a, const ws_atlas_result *r)
         put_string(b, r->blocks[i]);
         ws_buf_puts(b, i + 1 < r->n_blocks ? ",\n" : "\n],\n\"lambda\": [\n");
     }
-    for (size_t k = 0; k < r->n_models; k++)
-        for (size_t i = 0; i < r->n_blocks; i++)
-            ws_buf_printf(b, "%s%.9g%s", i == 0 ? "[" : ", ",
-                          r->lambda[k * r->n_blocks + i],
-                          i + 1 < r->n_blocks   ? ""
-                          : k + 1 < r->n_models ? "],\n"
-                                                : "]\n]\n}\n");
+    for (size_t k = 0; k < r->n_models; k++) {
+        for (size_t i = 0; i < r->n_blocks; i++) {
+            ws_buf_puts(b, i == 0 ? "[" : ", ");
+            put_block(b, r, k, i);
+        }
+        ws_buf_puts(b, k + 1 < r->n_models ? "],\n" : "]\n]\n}\n");
+    }
 }
 
 /** Write and sync @p path anew. */
@@ -66,26 +82,41 @@ static ws_status put_file(const char *path, const ws_buf *b, ws_err *err)
     return st;
 }
 
-ws_status ws_atlas_write(const ws_atlas *a, const ws_atlas_result *r, ws_err *err)
+ws_status ws_atlas_put(const char *path, const ws_buf *text, bool force, ws_err *err)
 {
-    ws_buf text = { 0 }, part = { 0 };
-    const char *out = a->req->out, *slash = strrchr(out, '/');
-    const int folder = slash == NULL ? 0 : (int)(slash + 1 - out);
-    ws_buf_printf(&part, "%.*s.%s.wsurg-part", folder, out, out + folder);
-    put_all(&text, a, r);
-    ws_status st = text.failed || part.failed
+    ws_buf part = { 0 };
+    const char *slash = strrchr(path, '/');
+    const int folder = slash == NULL ? 0 : (int)(slash + 1 - path);
+    ws_buf_printf(&part, "%.*s.%s.wsurg-part", folder, path, path + folder);
+    ws_status st = text->failed || part.failed
                        ? ws_fail(err, WS_E_MEMORY, "no memory for the coefficients")
-                       : put_file(part.p, &text, err);
-    if (st == WS_OK && !a->req->force)
-        st = ws_os_rename_new(part.p, out, err);
-    else if (st == WS_OK && rename(part.p, out) != 0)
+                       : put_file(part.p, text, err);
+    if (st == WS_OK && !force)
+        st = ws_os_rename_new(part.p, path, err);
+    else if (st == WS_OK && rename(part.p, path) != 0)
         st = ws_fail_sys(err, WS_E_IO, errno, "cannot rename");
     if (st != WS_OK) {
-        ws_err_at(err, out, NULL, -1);
+        ws_err_at(err, path, NULL, -1);
         if (part.p != NULL)
             unlink(part.p);
     }
-    ws_buf_free(&text);
     ws_buf_free(&part);
+    return st;
+}
+
+ws_status ws_atlas_write(const ws_atlas *a, const ws_atlas_result *r, ws_err *err)
+{
+    const ws_atlas_req *q = a->req;
+    ws_buf text = { 0 }, picture = { 0 };
+    ws_status st = WS_OK;
+    put_all(&text, a, r);
+    if (q->svg != NULL) {
+        ws_atlas_svg(r, &picture);
+        st = ws_atlas_put(q->svg, &picture, q->force, err);
+    }
+    if (st == WS_OK)
+        st = ws_atlas_put(q->out, &text, q->force, err);
+    ws_buf_free(&text);
+    ws_buf_free(&picture);
     return st;
 }

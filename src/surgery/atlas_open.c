@@ -1,22 +1,21 @@
 /*
- * atlas_open.c - from a request to task vectors in memory, tasks, and a step
+ * atlas_open.c - from a request to blocks, tasks, and a step
  *
- * A task vector is the difference to the base, taken in float32 and kept in BF16 where
- * the base has two bytes a number, in F32 elsewhere. Blocks that no model changes have
- * no coefficient and no copy.
+ * Blocks that no model changes have no coefficient and no copy.
  */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/os.h"
+#include "hf/coefficients.h"
 #include "model/model_internal.h"
 #include "surgery/atlas_run.h"
 #include "wsurg/digest.h"
 #include "wsurg/pattern.h"
 #include "wsurg/source.h"
 
-enum { PIECE = 65536, MOST_POSITIONS = 1024 };
+enum { MOST_POSITIONS = 1024 };
 
 static ws_status no_memory(ws_err *err)
 {
@@ -45,6 +44,18 @@ static ws_status labels_make(ws_atlas *a, ws_err *err)
     return WS_OK;
 }
 
+/** Whether a model is adapters on this very base: then they stay in factors. */
+static ws_status is_on_base(ws_atlas *a, size_t k, ws_err *err)
+{
+    char digest[48];
+    if (!ws_source_is_adapted(a->models[k]))
+        return WS_OK;
+    const ws_status st =
+        ws_ckpt_digest_text(ws_source_base(a->models[k]), a->ctx, digest, err);
+    a->factored[k] = st == WS_OK && strcmp(digest, a->digests[0]) == 0;
+    return st;
+}
+
 static ws_status models_open(ws_atlas *a, ws_err *err)
 {
     const ws_atlas_req *r = a->req;
@@ -54,7 +65,9 @@ static ws_status models_open(ws_atlas *a, ws_err *err)
     a->models = ws_arena_calloc(&a->arena, r->n_models, sizeof *a->models);
     a->labels = ws_arena_calloc(&a->arena, r->n_models, sizeof *a->labels);
     a->digests = ws_arena_calloc(&a->arena, r->n_models + 1, sizeof *a->digests);
-    if (a->models == NULL || a->labels == NULL || a->digests == NULL)
+    a->factored = ws_arena_calloc(&a->arena, r->n_models, sizeof *a->factored);
+    if (a->factored == NULL || a->models == NULL || a->labels == NULL ||
+        a->digests == NULL)
         return no_memory(err);
     ws_status st = ws_model_open(&a->model, r->base, r->config, &a->roomy, err);
     if (st == WS_OK)
@@ -63,158 +76,10 @@ static ws_status models_open(ws_atlas *a, ws_err *err)
         st = ws_source_open(&a->models[k], r->models[k], WS_FOLD_F32, a->ctx, err);
         if (st == WS_OK)
             st = ws_ckpt_digest_text(a->models[k], a->ctx, a->digests[k + 1], err);
+        if (st == WS_OK)
+            st = is_on_base(a, k, err);
     }
     return st == WS_OK ? labels_make(a, err) : st;
-}
-
-/* ---- task vectors ---- */
-
-/** The model's tensor for a part, of the same shape. */
-static ws_status find(const ws_atlas *a, size_t k, const ws_model_part *p,
-                      const ws_tensor **out, ws_err *err)
-{
-    *out = ws_ckpt_find(a->models[k], p->name);
-    if (*out == NULL)
-        ws_fail(err, WS_E_MISSING, "tensor of the base is not there");
-    else if ((*out)->n_elements != (uint64_t)p->n)
-        ws_fail(err, WS_E_SHAPE, "tensor has %llu numbers, the base's %lld",
-                (unsigned long long)(*out)->n_elements, (long long)p->n);
-    else if (!ws_dtype_info((*out)->dtype)->arithmetic)
-        ws_fail(err, WS_E_DTYPE, "no arithmetic for dtype %s",
-                ws_dtype_info((*out)->dtype)->name);
-    else
-        return WS_OK;
-    return ws_err_at(err, a->req->models[k], p->name, -1);
-}
-
-/** One task vector of a block; freed again when it is all zero. */
-static ws_status read_tau(ws_atlas *a, ws_atlas_block *b, size_t k, const ws_tensor *t,
-                          ws_err *err)
-{
-    const size_t size = ws_dtype_info(b->tau_dtype)->bits / 8;
-    const size_t in = ws_dtype_info(t->dtype)->bits / 8;
-    const size_t base = ws_dtype_info(b->base_dtype)->bits / 8;
-    float *x = ws_alloc(2 * PIECE * sizeof *x), *y = x + PIECE;
-    unsigned char *raw = ws_alloc(PIECE * in), *tau = ws_calloc(b->n, size);
-    bool changed = false;
-    ws_status st = x == NULL || raw == NULL || tau == NULL ? no_memory(err) : WS_OK;
-    for (size_t at = 0; st == WS_OK && at < b->n; at += PIECE) {
-        const size_t n = b->n - at < PIECE ? b->n - at : PIECE;
-        st = ws_ckpt_read(a->models[k], t, at * in, n * in, raw, err);
-        if (st != WS_OK)
-            break;
-        ws_to_f32(t->dtype, raw, x, n);
-        ws_to_f32(b->base_dtype, (const char *)b->base + at * base, y, n);
-        for (size_t i = 0; i < n; i++) {
-            x[i] -= y[i];
-            changed = changed || x[i] != 0.0f;
-        }
-        ws_from_f32(b->tau_dtype, x, tau + at * size, n, NULL);
-    }
-    ws_free(x);
-    ws_free(raw);
-    if (st != WS_OK || !changed) {
-        ws_free(tau);
-        return st;
-    }
-    b->tau[k] = tau;
-    a->bytes += b->n * size;
-    return WS_OK;
-}
-
-static void block_free(ws_atlas *a, ws_atlas_block *b)
-{
-    for (size_t k = 0; b->tau != NULL && k < a->req->n_models; k++)
-        ws_free(b->tau[k]);
-    ws_free(b->base);
-    ws_free(b->grad);
-    *b = (ws_atlas_block){ 0 };
-}
-
-/** Part @p i as a block, if a model changes it. */
-static ws_status block_make(ws_atlas *a, size_t i, ws_err *err)
-{
-    const ws_model_part *p = ws_model_part_at(a->model, i);
-    const size_t size = ws_dtype_info(p->dtype)->bits / 8;
-    ws_atlas_block b = { .part = i,
-                         .name = ws_arena_strdup(&a->arena, p->name),
-                         .n = (size_t)p->n,
-                         .base_dtype = p->dtype,
-                         .tau_dtype = size == 2 ? WS_DT_BF16 : WS_DT_F32 };
-    b.tau = ws_arena_calloc(&a->arena, a->req->n_models, sizeof *b.tau);
-    b.base = ws_alloc(b.n * size);
-    ws_status st =
-        b.tau == NULL || b.base == NULL || b.name == NULL ? no_memory(err) : WS_OK;
-    bool changed = false;
-    if (st == WS_OK)
-        memcpy(b.base, p->data, b.n * size);
-    for (size_t k = 0; st == WS_OK && k < a->req->n_models; k++) {
-        const ws_tensor *t = NULL;
-        st = find(a, k, p, &t, err);
-        if (st == WS_OK)
-            st = read_tau(a, &b, k, t, err);
-        changed = changed || b.tau[k] != NULL;
-    }
-    if (st != WS_OK || !changed) {
-        block_free(a, &b);
-        return st;
-    }
-    b.first = a->n_blocks * a->req->n_models;
-    a->bytes += b.n * (size + sizeof(float));
-    a->blocks[a->n_blocks++] = b;
-    return a->bytes <= ws_ctx_memory(&a->roomy)
-               ? WS_OK
-               : ws_fail(err, WS_E_MEMORY,
-                         "task vectors and gradients need more than the limit of %llu "
-                         "MiB",
-                         (unsigned long long)(ws_ctx_memory(&a->roomy) >> 20));
-}
-
-static ws_status blocks_make(ws_atlas *a, ws_err *err)
-{
-    const size_t n = ws_model_part_count(a->model);
-    ws_pattern_set *target = NULL;
-    bool hit = true, any = false;
-    ws_status st = WS_OK;
-    a->blocks = ws_arena_calloc(&a->arena, n, sizeof *a->blocks);
-    a->want = ws_arena_calloc(&a->arena, n, sizeof *a->want);
-    if (a->blocks == NULL || a->want == NULL)
-        return no_memory(err);
-    if (a->req->target != NULL)
-        st = ws_pattern_new(&target, a->req->target, err);
-    for (size_t i = 0; st == WS_OK && i < n; i++) {
-        const char *name = ws_model_part_at(a->model, i)->name;
-        if (target != NULL)
-            st = ws_pattern_match(target, name, &hit, err);
-        any = any || hit;
-        if (st == WS_OK && hit)
-            st = block_make(a, i, err);
-    }
-    ws_pattern_free(target);
-    if (st == WS_OK && !any)
-        return ws_fail(err, WS_E_USAGE, "--target '%s' hits no tensor", a->req->target);
-    if (st == WS_OK && a->n_blocks == 0)
-        return ws_fail(err, WS_E_USAGE, "no model differs from the base there");
-    return st;
-}
-
-/** Float32 weights of the model to write into, and gradients of them. */
-static ws_status masters_make(ws_atlas *a, ws_err *err)
-{
-    ws_status st = WS_OK;
-    for (size_t i = 0; st == WS_OK && i < a->n_blocks; i++) {
-        ws_atlas_block *b = &a->blocks[i];
-        st = ws_model_master(a->model, b->part, &b->w, err);
-        b->grad = ws_calloc(b->n, sizeof *b->grad);
-        if (st == WS_OK && b->grad == NULL)
-            st = no_memory(err);
-        a->want[b->part].grad = b->grad;
-    }
-    for (size_t k = 0; k < a->req->n_models; k++) {
-        ws_ckpt_free(a->models[k]);
-        a->models[k] = NULL;
-    }
-    return st;
 }
 
 /* ---- tasks ---- */
@@ -231,7 +96,7 @@ static ws_status data_open(ws_atlas *a, ws_data **out, const ws_data_source *s,
 {
     ws_data_opts o = WS_DATA_OPTS_INIT;
     o.length = length_of(a);
-    o.pack = true;
+    o.pack = a->req->shots == 0;
     o.model = ws_model_info_of(a->model)->folder;
     o.seed = a->req->seed;
     o.vocab = ws_model_info_of(a->model)->vocab;
@@ -263,6 +128,7 @@ static ws_status task_of(ws_atlas *a, const char *option, const char *name,
 static ws_status sets_open(ws_atlas *a, ws_err *err)
 {
     const ws_atlas_req *r = a->req;
+    size_t kept = r->n_data;
     ws_data_source s;
     ws_status st = WS_OK;
     a->sets = ws_arena_calloc(&a->arena, r->n_data, sizeof *a->sets);
@@ -277,7 +143,7 @@ static ws_status sets_open(ws_atlas *a, ws_err *err)
         ws_atlas_set *set = &a->sets[a->n_sets++];
         *set = (ws_atlas_set){ .name = s.name, .sign = 1.0 };
         st = data_open(a, &set->data, &s, false, err);
-        if (st == WS_OK && r->n_val == 0)
+        if (st == WS_OK && r->n_val == 0 && r->shots == 0)
             st = data_open(a, &set->val, &s, true, err);
     }
     for (size_t i = 0; st == WS_OK && i < r->n_val; i++) {
@@ -293,30 +159,156 @@ static ws_status sets_open(ws_atlas *a, ws_err *err)
         st = task_of(a, "--negate", r->negate[i], &set, err);
         if (st == WS_OK)
             set->sign = -1.0;
+        kept -= st == WS_OK;
+        a->forgetting = true;
+    }
+    if (st == WS_OK && kept == 0) {
+        ws_fail(err, WS_E_USAGE, "every task is to be forgotten: none is held");
+        ws_err_hint(err, "add --data NAME=FILE of what the model is to go on with");
+        return WS_E_USAGE;
     }
     for (size_t i = 0; st == WS_OK && i < a->n_sets; i++)
-        if (a->sets[i].val == NULL)
+        if (a->sets[i].val == NULL && r->n_val > 0)
             st = ws_fail(err, WS_E_USAGE, "task '%s' has no --val and others have",
                          a->sets[i].name);
     return st;
 }
 
+/* ---- what the objective stands for ---- */
+
+/** The paper's settings: addition, few shots, negation (rate and epochs differ from
+ * data set to data set there: the usual ones), partitions, and unlabelled text. */
+static ws_atlas_plan usual(const ws_atlas *a)
+{
+    const ws_atlas_req *r = a->req;
+    if (a->forgetting)
+        return (ws_atlas_plan){ "negation", 5e-3, WS_SCHEDULE_CONSTANT, 10, 0, 0 };
+    if (r->entropy)
+        return (ws_atlas_plan){ "entropy", 1e-3, WS_SCHEDULE_COSINE, 10, 0, 0 };
+    if (r->shots > 0)
+        return (ws_atlas_plan){ "few-shot", 1e-1, WS_SCHEDULE_COSINE, 10, 0, 0 };
+    if (r->partitions > 1)
+        return (ws_atlas_plan){ "supervised", 1e-1, WS_SCHEDULE_COSINE, 10, 0, 0 };
+    return (ws_atlas_plan){ "supervised", 1e-3, WS_SCHEDULE_CONSTANT, 20, 0, 0 };
+}
+
+/** An epoch ends with the shortest task; with few shots it has at least ten batches. */
+static ws_status plan_make(ws_atlas *a, ws_err *err)
+{
+    const ws_atlas_req *r = a->req;
+    ws_atlas_plan *p = &a->plan;
+    int64_t epoch = INT64_MAX;
+    *p = usual(a);
+    p->lr = r->lr > 0.0 ? r->lr : p->lr;
+    p->schedule = r->schedule == WS_ATLAS_SCHEDULE_USUAL ? p->schedule
+                  : r->schedule == WS_ATLAS_CONSTANT     ? WS_SCHEDULE_CONSTANT
+                                                         : WS_SCHEDULE_COSINE;
+    p->epochs = r->epochs > 0 ? r->epochs : p->epochs;
+    p->steps = r->steps;
+    if (r->steps > 0)
+        return WS_OK;
+    for (size_t i = 0; i < a->n_sets; i++) {
+        int64_t rows = ws_data_info_of(a->sets[i].data)->rows;
+        rows = r->shots > 0 && r->shots < rows ? r->shots : rows;
+        const int64_t batches = (rows + r->batch - 1) / r->batch;
+        epoch = batches < epoch ? batches : epoch;
+    }
+    p->epoch = r->shots > 0 && epoch < 10 ? 10 : epoch;
+    if (p->epochs > INT64_MAX / p->epoch)
+        return ws_fail(err, WS_E_USAGE, "--epochs is too large");
+    p->steps = p->epochs * p->epoch;
+    return WS_OK;
+}
+
+/* ---- blocks ---- */
+
+static void block_free(ws_atlas *a, ws_atlas_block *b)
+{
+    ws_atlas_tau_free(&b->base);
+    for (size_t k = 0; b->tau != NULL && k < a->req->n_models; k++)
+        ws_atlas_tau_free(&b->tau[k]);
+    ws_free(b->grad);
+    *b = (ws_atlas_block){ 0 };
+}
+
+/** Part @p i as a block, if a model changes it. */
+static ws_status block_make(ws_atlas *a, size_t i, ws_err *err)
+{
+    const ws_model_part *p = ws_model_part_at(a->model, i);
+    ws_atlas_block b = { .part = i,
+                         .name = ws_arena_strdup(&a->arena, p->name),
+                         .n = (size_t)p->n };
+    bool changed = false;
+    b.tau = ws_arena_calloc(&a->arena, a->req->n_models, sizeof *b.tau);
+    ws_status st = b.tau == NULL || b.name == NULL
+                       ? no_memory(err)
+                       : ws_atlas_tau_find(a, &b, &changed, err);
+    if (st != WS_OK || !changed) {
+        block_free(a, &b);
+        return st;
+    }
+    b.key = ws_coefficients_key(a->req->seed, b.name);
+    b.first = a->n_blocks * a->req->n_models * a->groups;
+    a->bytes += b.n * sizeof(float); // its gradient
+    a->blocks[a->n_blocks++] = b;
+    return WS_OK;
+}
+
+static ws_status blocks_make(ws_atlas *a, ws_err *err)
+{
+    const size_t n = ws_model_part_count(a->model);
+    ws_pattern_set *target = NULL;
+    bool hit = true, any = false;
+    ws_status st = WS_OK;
+    a->blocks = ws_arena_calloc(&a->arena, n, sizeof *a->blocks);
+    a->want = ws_arena_calloc(&a->arena, n, sizeof *a->want);
+    if (a->blocks == NULL || a->want == NULL)
+        return no_memory(err);
+    if (a->req->target != NULL)
+        st = ws_pattern_new(&target, a->req->target, err);
+    for (size_t i = 0; st == WS_OK && i < n; i++) {
+        const char *name = ws_model_part_at(a->model, i)->name;
+        if (target != NULL)
+            st = ws_pattern_match(target, name, &hit, err);
+        any = any || hit;
+        if (st == WS_OK && hit)
+            st = block_make(a, i, err);
+    }
+    ws_pattern_free(target);
+    if (st == WS_OK && !any)
+        return ws_fail(err, WS_E_USAGE, "--target '%s' hits no tensor", a->req->target);
+    a->n_lambda = a->n_blocks * a->req->n_models * a->groups;
+    if (st == WS_OK && a->n_blocks == 0)
+        return ws_fail(err, WS_E_USAGE, "no model differs from the base there");
+    return st;
+}
+
+/** Float32 weights of the model to write into, and gradients of them. */
+static ws_status masters_make(ws_atlas *a, ws_err *err)
+{
+    ws_status st = WS_OK;
+    const uint64_t limit = ws_ctx_memory(&a->roomy);
+    if (a->bytes > limit)
+        return ws_fail(
+            err, WS_E_MEMORY, "gradients need %llu MiB, the limit is %llu MiB",
+            (unsigned long long)(a->bytes >> 20), (unsigned long long)(limit >> 20));
+    for (size_t i = 0; st == WS_OK && i < a->n_blocks; i++) {
+        ws_atlas_block *b = &a->blocks[i];
+        st = ws_model_master(a->model, b->part, &b->w, err);
+        b->grad = ws_calloc(b->n, sizeof *b->grad);
+        if (st == WS_OK && b->grad == NULL)
+            st = no_memory(err);
+        a->want[b->part].grad = b->grad;
+    }
+    return st;
+}
+
 /* ---- the step ---- */
 
-static ws_status step_make(ws_atlas *a, ws_err *err)
+static ws_status coefficients_make(ws_atlas *a, ws_err *err)
 {
-    const ws_step_opts o = { .rows = a->req->batch * length_of(a),
-                             .positions = length_of(a),
-                             .beside = a->bytes };
-    ws_status st = ws_step_new(&a->step, a->model, a->want, &o, NULL, &a->roomy, err);
-    if (st != WS_OK)
-        return st;
-    a->pool = ws_step_pool(a->step);
-    a->n_lambda = a->n_blocks * a->req->n_models;
-    a->lambda = ws_arena_calloc(&a->arena, 5 * a->n_lambda, sizeof *a->lambda);
-    a->parts = ws_arena_calloc(&a->arena, ws_atlas_chunks(a) * a->req->n_models,
-                               sizeof *a->parts);
-    if (a->lambda == NULL || a->parts == NULL)
+    a->lambda = ws_calloc(5 * a->n_lambda, sizeof *a->lambda);
+    if (a->lambda == NULL)
         return no_memory(err);
     a->dlambda = a->lambda + a->n_lambda;
     a->moments = a->dlambda + a->n_lambda;
@@ -337,6 +329,38 @@ static ws_status step_make(ws_atlas *a, ws_err *err)
     return ws_optim_new(&a->optim, &optim, &a->slot, 1, a->pool, err);
 }
 
+/** The step first, as little of it as must be; then as many task vectors as fit beside
+ * it. */
+static ws_status step_make(ws_atlas *a, ws_err *err)
+{
+    ws_step_memory m;
+    for (size_t i = 0; i < a->n_sets; i++) {
+        a->bytes += ws_data_info_of(a->sets[i].data)->memory_bytes;
+        if (a->sets[i].val != NULL)
+            a->bytes += ws_data_info_of(a->sets[i].val)->memory_bytes;
+    }
+    for (size_t k = 0; k < a->req->n_models; k++)
+        a->bytes += ws_source_memory(a->models[k], ws_ctx_threads(a->ctx));
+    a->bytes += 5 * a->n_lambda * sizeof(float) + ws_atlas_mix_bytes(a);
+    ws_step_opts o = { .rows = a->req->batch * length_of(a),
+                       .positions = length_of(a),
+                       .beside = a->bytes };
+    ws_status st = ws_step_plan(a->model, a->want, &o, &a->roomy, &m, err);
+    if (st != WS_OK)
+        return st;
+    const uint64_t limit = ws_ctx_memory(&a->roomy);
+    const uint64_t taken = m.total + m.weights + a->bytes;
+    o.limit = m.total;
+    st = ws_step_new(&a->step, a->model, a->want, &o, NULL, &a->roomy, err);
+    if (st != WS_OK)
+        return st;
+    a->pool = ws_step_pool(a->step);
+    st = ws_atlas_tau_load(a, limit > taken ? limit - taken : 0, err);
+    if (st == WS_OK)
+        st = coefficients_make(a, err);
+    return st == WS_OK ? ws_atlas_mix_open(a, err) : st;
+}
+
 ws_status ws_atlas_open(ws_atlas *a, ws_err *err)
 {
     ws_status st = models_open(a, err);
@@ -350,6 +374,8 @@ ws_status ws_atlas_open(ws_atlas *a, ws_err *err)
     if (st == WS_OK)
         st = sets_open(a, err);
     if (st == WS_OK)
+        st = plan_make(a, err);
+    if (st == WS_OK)
         st = blocks_make(a, err);
     if (st == WS_OK)
         st = masters_make(a, err);
@@ -362,12 +388,15 @@ void ws_atlas_close(ws_atlas *a)
     ws_step_free(a->step);
     for (size_t i = 0; i < a->n_blocks; i++)
         block_free(a, &a->blocks[i]);
-    for (size_t i = 0; i < a->n_sets; i++) {
+    for (size_t i = 0; a->sets != NULL && i < a->n_sets; i++) {
         ws_data_free(a->sets[i].data);
         ws_data_free(a->sets[i].val);
     }
     for (size_t k = 0; a->models != NULL && k < a->req->n_models; k++)
         ws_ckpt_free(a->models[k]);
+    ws_free(a->lambda);
+    ws_free(a->sums);
+    ws_free(a->parts);
     ws_batch_free(&a->batch);
     ws_tokenizer_free(a->tokenizer);
     ws_model_free(a->model);

@@ -46,4 +46,6 @@ wsurg learn --atlas "$m/base" "$m/sums" --data a=sort.txt --negate b; echo $?
 wsurg learn --atlas "$m/base" "$m/sums" --data a=sort.txt --target nothing_such; echo $?
 wsurg learn --atlas "$m/base" "$m/base" --data a=sort.txt; echo $?
 wsurg learn --atlas "$m/base" "$m/sums" --data a=sort.txt --max-memory 2MiB; echo $?
+wsurg learn --atlas "$m/base" "$m/sums" --data a=sort.txt --negate a; echo $?
+rm -r one two baked merged equal
 ls
