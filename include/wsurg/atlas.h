@@ -128,11 +128,11 @@ typedef struct ws_atlas_result {
  * Learn coefficients and write them to req->out.
  *
  * They start at 0. After each interval, and before the first step, all tasks are
- * scored; the coefficients with the lowest sum are kept, in negation those with the
- * highest loss of what is forgotten while no other task's has risen by .control, where
- * learning stops. Task vectors are kept in memory as far as the limit allows, and read
- * from their files else; adapters on the base stay in factors. The same request gives the
- * same bytes at any number of threads.
+ * scored; the coefficients with the lowest sum are kept. In negation those are kept
+ * that have the highest loss of what is forgotten while no other task's has risen by
+ * .control, where learning stops. Task vectors are kept in memory as far as the limit
+ * allows, and read from their files else; adapters on the base stay in factors. The
+ * same request gives the same bytes at any number of threads and any limit.
  * @return WS_OK; WS_E_USAGE a task without data, a pattern that hits nothing, an option
  *         out of range; WS_E_MISSING, WS_E_SHAPE a model lacks a tensor of the base;
  *         WS_E_MEMORY before the first step; WS_E_NOT_FINITE; WS_E_EXISTS; WS_E_IO;

@@ -98,8 +98,8 @@ void ws_atlas_close(ws_atlas *a);
 
 /* ---- atlas_tau.c ---- */
 
-/** Find base and models of a block, of which the name, n and tau are set. @param changed
- * out: whether any model changes it */
+/** Find base and models of a block, of which the name, n and tau are set.
+ * @param changed  out: whether any model changes it */
 ws_status ws_atlas_tau_find(ws_atlas *a, ws_atlas_block *b, bool *changed, ws_err *err);
 
 /** Bytes that are all read from files. */
@@ -112,8 +112,8 @@ ws_status ws_atlas_tau_load(ws_atlas *a, uint64_t room, ws_err *err);
 ws_status ws_atlas_base(const ws_atlas_block *b, size_t at, size_t n, float *out,
                         ws_err *err);
 
-/** The same of task vector @p k; *any false: it is zero there. @param base as
- * ws_atlas_base() gave them */
+/** The same of task vector @p k; *any false: it is zero there.
+ * @param base  as ws_atlas_base() gave them */
 ws_status ws_atlas_tau_tile(const ws_atlas_block *b, size_t k, size_t at, size_t n,
                             const float *base, float *out, bool *any, ws_err *err);
 
