@@ -167,8 +167,11 @@ struct ws_plan {
     size_t n_dropped;
     ws_plan_file *files;
     size_t n_files;
+    size_t first_out; /**< of files: the first that this run writes (--part) */
+    size_t n_out;     /**< how many it writes; n_files without --part */
     bool out_is_dir;
     const char *out; /**< target path, the default included */
+    const char *part_out; /**< what this run writes: out, with --part OUT.part-I-of-N */
     char key[33];    /**< XXH3-128 of the plan and the identity of its inputs, in hex:
                         journal key */
     ws_cost cost;

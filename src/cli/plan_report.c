@@ -144,10 +144,9 @@ static void cost_json(cJSON *to, const ws_cost *c)
 }
 
 /** Path of output file @p i as the run will name it. */
-static const char *out_path(ws_run *run, const struct merge_args *a, size_t i)
+static const char *out_path(ws_run *run, const ws_plan *plan, size_t i)
 {
-    const ws_plan *plan = a->plan;
-    const char *out = plan->out;
+    const char *out = plan->part_out;
 
     if (!plan->out_is_dir)
         return out;
@@ -202,9 +201,9 @@ static void plan_json(ws_run *run, const struct merge_args *a, const char *key)
     ws_merge_head_json(to, a, true);
     ws_j_str(to, "key", key);
     o = ws_j_arr(to, "outputs");
-    for (size_t i = 0; i < plan->n_files; i++) {
+    for (size_t i = plan->first_out; i < plan->first_out + plan->n_out; i++) {
         cJSON *f = ws_j_obj(o, NULL);
-        ws_j_str(f, "path", out_path(run, a, i));
+        ws_j_str(f, "path", out_path(run, plan, i));
         ws_j_u64(f, "bytes", plan->files[i].bytes);
     }
     tensors_json(run, to, a);
@@ -293,11 +292,11 @@ void ws_plan_report(ws_run *run, const struct merge_args *a, const char *key)
     if (plan->n_stages > 0)
         ws_run_print(run, "document    the result, which is written\n");
     merge_print(run, a);
-    for (size_t i = 0; i < plan->n_files; i++)
+    for (size_t i = plan->first_out; i < plan->first_out + plan->n_out; i++)
         total += plan->files[i].bytes;
     ws_show_bytes(total, bytes);
-    ws_run_print(run, "output      %s  %zu file%s · %s\n", plan->out, plan->n_files,
-                 plan->n_files == 1 ? "" : "s", bytes);
+    ws_run_print(run, "output      %s  %zu file%s · %s\n", plan->part_out, plan->n_out,
+                 plan->n_out == 1 ? "" : "s", bytes);
     cost_print(run, &plan->cost);
     if (key)
         ws_run_print(run, "key         %s\n", key);

@@ -21,14 +21,15 @@ void *ws_plan_alloc(ws_plan *plan, size_t n, size_t size)
 
 const char *ws_plan_format(ws_plan *plan, const char *fmt, ...)
 {
-    char text[1024];
-    va_list ap;
+    va_list ap, again;
     va_start(ap, fmt);
-    vsnprintf(text, sizeof text, fmt, ap);
-    va_end(ap);
-    char *p = ws_plan_alloc(plan, strlen(text) + 1, 1);
+    va_copy(again, ap);
+    const int n = vsnprintf(NULL, 0, fmt, ap);
+    char *p = n < 0 ? NULL : ws_plan_alloc(plan, (size_t)n + 1, 1);
     if (p != NULL)
-        memcpy(p, text, strlen(text) + 1);
+        vsnprintf(p, (size_t)n + 1, fmt, again);
+    va_end(again);
+    va_end(ap);
     return p;
 }
 

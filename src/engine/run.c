@@ -128,12 +128,10 @@ static ws_status open_stage(struct run *run, ws_err *err)
         inputs[k] = plan->inputs[k].path;
     for (size_t k = 0; k < n_paths; k++)
         inputs[plan->n_inputs + k] = plan->priv->paths[k];
-    run->target = plan->out;
+    run->target = plan->part_out;
     if (strcmp(plan->out, "-") == 0)
         run->target =
             ws_plan_format(plan, "wsurg-output-%ld.safetensors", (long)getpid());
-    else if (w->parts > 0)
-        run->target = ws_part_target(plan, w->part, w->parts);
     char *manifest;
     ws_status st = ws_finish_manifest_path(plan, run->target, &manifest, err);
     if (st != WS_OK)

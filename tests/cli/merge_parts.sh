@@ -4,6 +4,11 @@ mkmodel tuned/ --llama 2,16,32 --shards 3 --update 1,0.02
 wsurg merge base tuned --method ties -q -o whole
 wsurg merge base tuned --method ties -q -o parts --part 1/2
 
+# The plan of a part names its own folder and shards.
+wsurg plan base tuned --method ties -o parts --part 2/2 | grep '^output'
+wsurg plan base tuned --method ties -qq -o parts --part 2/2 --json |
+    grep -oE '"outputs":\[[^]]*\]'
+
 # A part that is missing is named, with the way to make it.
 wsurg join base tuned --method ties -qq -o parts; echo $?
 wsurg join base tuned --method ties -qq -o none; echo $?
