@@ -156,6 +156,8 @@ typedef struct ws_tile {
     uint64_t slice;        /**< index of the slice that holds the tile */
     const void *base;      /**< NULL without a base */
     const void *const *in; /**< (n_models) */
+    bool packed;           /**< base and in are BF16 numbers as they are stored: see
+                              ws_passes.packed */
     void *out;             /**< apply only; may be the same array as in[0] */
     void *const *tmp;      /**< (.n_tmp of the method) scratch arrays */
     void *carry; /**< .carry_size bytes that live through one slice, zero at its start;
@@ -195,6 +197,8 @@ typedef struct ws_passes {
                         const void *state); /**< asked after begin(): scan() ignores
                                                the rest, so reading it can be spared;
                                                NULL: scans look at all */
+    bool packed; /**< scan() takes sources that are all BF16 as they are stored; only
+                    with sample() */
 } ws_passes;
 
 /** Where a method takes no base, one that is given is the first model; where it is

@@ -31,7 +31,9 @@ struct work {
     const ws_plan_tensor *pt;
     const ws_method *method;
     void *state;
-    size_t partial; // bytes of a slot
+    uint64_t n_keep; // slices whose sources have room in the tensor's keep
+    bool filled;     // a pass over all elements has brought them there
+    size_t partial;  // bytes of a slot
     unsigned char *slots;
     bool *done;     // (n_slots)
     double **kept;  // (n_slices) sums of slices written before; NULL: none
@@ -59,8 +61,10 @@ struct ws_exec {
     ws_arena arena;
     struct work *works; // (window)
     int window;
-    size_t turn;         // index of the oldest tensor in work
-    ws_scratch *scratch; // (threads)
+    unsigned char *keeps;    // (window) keep_bytes each
+    size_t turn;             // index of the oldest tensor in work
+    ws_scratch *scratch;     // (threads)
+    pthread_mutex_t writing; // of the output: a file takes one write at a time
     pthread_mutex_t lock;
     pthread_cond_t change;
     uint64_t version; // counts changes: settle() lets the lock go while one looks
@@ -107,6 +111,13 @@ static bool has_passes(const ws_plan_tensor *pt, const ws_method *m)
     return pt->action == WS_ACT_MERGE && m->passes != NULL && pt->job.n > 0;
 }
 
+/** Whether what a pass has read is read again. */
+static bool keeps(const ws_plan_tensor *pt, const ws_method *m)
+{
+    return has_passes(pt, m) &&
+           (m->unit == NULL || m->unit(&pt->job) != WS_UNIT_TENSOR);
+}
+
 /** Bytes of a slot: a pass's partial or an applied slice's sums. */
 static size_t slot_bytes(const ws_plan *plan, const ws_plan_tensor *pt)
 {
@@ -125,6 +136,20 @@ static size_t state_bytes(const ws_plan_tensor *pt)
     if (!has_passes(pt, m))
         return 0;
     return m->passes->state_size(&pt->job);
+}
+
+uint64_t ws_exec_keep_bytes(const ws_plan *plan)
+{
+    uint64_t most = 0;
+    for (size_t i = plan->priv->first_tensor; i < plan->priv->end_tensor; i++) {
+        const ws_plan_tensor *pt = &plan->tensors[i];
+        const ws_method *m = pt->job.method;
+        if (!keeps(pt, m))
+            continue;
+        const uint64_t n = pt->job.n_slices * ws_tile_slice_bytes(pt);
+        most = n > most ? n : most;
+    }
+    return most;
 }
 
 uint64_t ws_exec_tensor_bytes(const ws_plan *plan, int threads)
@@ -186,12 +211,14 @@ ws_status ws_exec_new(ws_exec **out, const ws_plan *plan, ws_exec_mode mode,
     x->n_sums = ws_sums_count(plan->n_models);
     x->hash = mode == WS_EXEC_WRITE;
     x->window = plan->priv->exec.window;
+    pthread_mutex_init(&x->writing, NULL);
     pthread_mutex_init(&x->lock, NULL);
     pthread_cond_init(&x->change, NULL);
     x->works = ws_calloc((size_t)x->window, sizeof *x->works);
     x->scratch = ws_calloc((size_t)threads, sizeof *x->scratch);
+    x->keeps = ws_alloc((size_t)x->window * plan->priv->exec.keep_bytes + 1);
     ws_status st = WS_OK;
-    if (x->works == NULL || x->scratch == NULL || !make_results(x))
+    if (x->works == NULL || x->scratch == NULL || x->keeps == NULL || !make_results(x))
         st = ws_fail(err, WS_E_MEMORY, "no memory for the executor");
     size_t block = 64;
     for (size_t i = first; i < x->end; i++) {
@@ -228,10 +255,12 @@ void ws_exec_free(ws_exec *x)
     for (int t = 0; x->scratch != NULL && t < ws_pool_size(x->pool); t++)
         ws_scratch_free(&x->scratch[t], x->plan);
     ws_free(x->works);
+    ws_free(x->keeps);
     ws_free(x->scratch);
     ws_arena_free(&x->arena);
     pthread_cond_destroy(&x->change);
     pthread_mutex_destroy(&x->lock);
+    pthread_mutex_destroy(&x->writing);
     ws_free(x);
 }
 
@@ -327,6 +356,23 @@ static unsigned char *slot_of(const ws_exec *x, const struct unit *u)
     return u->w->slots + u->slice % x->n_slots * u->w->partial;
 }
 
+/** Where the sources of a unit are kept; NULL where there is no room. */
+static unsigned char *keep_of(const ws_exec *x, const struct unit *u)
+{
+    if (u->slice >= u->w->n_keep)
+        return NULL;
+    return x->keeps + (size_t)(u->w - x->works) * x->plan->priv->exec.keep_bytes +
+           u->slice * ws_tile_slice_bytes(u->w->pt);
+}
+
+/** What the pass under way looks at. */
+static ws_sample sample_of(const struct work *w)
+{
+    const ws_passes *passes = w->method->passes;
+    return passes->sample == NULL ? (ws_sample){ 0, 0 }
+                                  : passes->sample(&w->pt->job, w->phase, w->state);
+}
+
 static ws_tile_job tile_job(ws_exec *x, const struct unit *u)
 {
     ws_tile_job j = {
@@ -339,6 +385,8 @@ static ws_tile_job tile_job(ws_exec *x, const struct unit *u)
         .hash_inputs = x->hash && u->phase == APPLY && x->plan->priv->hash_inputs,
         .read_bytes = &x->read_bytes,
         .whole_digests = u->w->whole ? x->in_slices[u->w->index] : NULL,
+        .keep = keep_of(x, u),
+        .kept = u->w->filled,
     };
     ws_tile_layout_make(x->plan, u->w->pt, x->plan->priv->exec.tile, &j.layout);
     return j;
@@ -348,28 +396,26 @@ static ws_tile_job tile_job(ws_exec *x, const struct unit *u)
 static ws_status scan_slice(ws_exec *x, const struct unit *u, ws_scratch *s,
                             ws_err *err)
 {
-    const ws_tile_job j = tile_job(x, u);
-    const ws_passes *passes = u->w->method->passes;
-    const ws_job *job = &u->w->pt->job;
+    ws_tile_job j = tile_job(x, u);
     unsigned char *partial = slot_of(x, u);
     memset(partial, 0, u->w->partial);
     memset(s->carry, 0, s->carry_size);
-    const ws_sample sample = passes->sample == NULL
-                                 ? (ws_sample){ 0, 0 }
-                                 : passes->sample(job, u->phase, u->w->state);
-    uint64_t first = slice_first(u), n = j.layout.tile;
+    const ws_sample sample = sample_of(u->w);
+    if (sample.period != 0)
+        j.keep = NULL;
+    const bool look = u->w->copies_equal && u->phase == 0;
+    bool different = false;
+    uint64_t first = slice_first(u), n = j.layout.chunk;
     while (ws_tile_next_run(sample, &first, &n, slice_end(u))) {
-        ws_tile tile;
-        ws_status st = ws_tile_load(&j, s, first, (size_t)n, &tile, err);
+        const ws_status st = ws_tile_scan(&j, s, u->phase, first, (size_t)n, partial,
+                                          look ? &different : NULL, err);
         if (st != WS_OK)
             return st;
-        passes->scan(job, u->phase, u->w->state, &tile, partial);
-        if (u->w->copies_equal && u->phase == 0 &&
-            ws_count_changed(j.layout.real == 8, &tile, job->n_models) > 0)
-            atomic_store_explicit(&u->w->different, true, memory_order_relaxed);
         first += n;
-        n = j.layout.tile;
+        n = j.layout.chunk;
     }
+    if (different)
+        atomic_store_explicit(&u->w->different, true, memory_order_relaxed);
     return WS_OK;
 }
 
@@ -412,51 +458,71 @@ static ws_status record_unit(ws_exec *x, const struct unit *u, double *sums,
     return st;
 }
 
+/** Write what is ready. While another thread writes it can wait, unless it @p must be
+ * now: threads that meet in the kernel cost more than a buffer. */
+static ws_status write_ready(ws_exec *x, const struct unit *u, ws_scratch *s, bool must,
+                             ws_err *err)
+{
+    ws_status st = WS_OK;
+    if (must)
+        pthread_mutex_lock(&x->writing);
+    else if (pthread_mutex_trylock(&x->writing) != 0)
+        return WS_OK;
+    for (size_t i = 0; st == WS_OK && i < s->n_ready; i++)
+        st = ws_stage_write(x->stage, x->ids[u->w->pt->t.file], s->ready[i].bytes,
+                            s->ready[i].n_bytes, s->ready[i].offset, err);
+    pthread_mutex_unlock(&x->writing);
+    s->n_ready = 0;
+    return st;
+}
+
+/** A chunk's bytes into the digest and, sooner or later, the file. */
+static ws_status write_chunk(ws_exec *x, const struct unit *u, ws_scratch *s,
+                             uint64_t first, size_t n, const void *bytes, bool must,
+                             ws_err *err)
+{
+    const ws_plan_tensor *pt = u->w->pt;
+    const size_t n_in = x->plan->n_inputs;
+    const uint64_t bits = ws_dtype_info(pt->t.dtype)->bits;
+    const uint64_t offset = first * bits / 8;
+    const size_t len = (size_t)((first + n) * bits / 8 - offset);
+    if (u->w->whole)
+        ws_digest_slices(&pt->t, bytes, x->results[u->w->index].slices);
+    else
+        ws_xxh_stream_add(s->hash[n_in], bytes, len);
+    atomic_fetch_add(&x->written_bytes, len);
+    atomic_fetch_add(&x->progress_bytes, len * n_in);
+    s->ready[s->n_ready++] = (ws_chunk){ bytes, len, pt->t.offset + offset };
+    return write_ready(x, u, s, must || s->n_ready == WS_CHUNKS_READY, err);
+}
+
 /** The last phase of one slice: to bytes, written and journaled. */
 static ws_status apply_slice(ws_exec *x, const struct unit *u, ws_scratch *s,
                              ws_err *err)
 {
     const ws_tile_job j = tile_job(x, u);
-    const ws_plan_tensor *pt = u->w->pt;
-    const size_t n_in = x->plan->n_inputs;
     const bool copy =
-        pt->action == WS_ACT_COPY || (u->w->copies_equal && !u->w->different);
+        u->w->pt->action == WS_ACT_COPY || (u->w->copies_equal && !u->w->different);
     double *sums = (double *)(void *)slot_of(x, u);
     memset(sums, 0, u->w->partial);
     memset(s->lanes, 0, x->n_sums * sizeof *s->lanes);
     memset(s->tally, 0, (x->plan->n_models + 1) * sizeof *s->tally);
     memset(s->carry, 0, s->carry_size);
-    for (size_t k = 0; k <= n_in && x->hash; k++)
+    s->n_ready = 0;
+    for (size_t k = 0; k <= x->plan->n_inputs && x->hash; k++)
         ws_xxh_stream_reset(s->hash[k]);
     const uint64_t end = slice_end(u);
-    for (uint64_t first = slice_first(u); first < end;) {
-        const size_t n = end - first < j.layout.tile ? end - first : j.layout.tile;
-        void *bytes = NULL;
-        ws_tile tile;
-        ws_status st;
-        if (copy) {
-            st = ws_tile_copy(&j, s, first, n, sums, &bytes, err);
-        } else {
-            st = ws_tile_load(&j, s, first, n, &tile, err);
-            if (st == WS_OK)
-                st = ws_tile_apply(&j, s, &tile, x->mode, sums, &bytes, err);
-        }
-        if (st == WS_OK && x->mode == WS_EXEC_WRITE) {
-            const uint64_t bits = ws_dtype_info(pt->t.dtype)->bits;
-            const uint64_t offset = first * bits / 8;
-            const size_t len = (size_t)((first + n) * bits / 8 - offset);
-            if (u->w->whole)
-                ws_digest_slices(&pt->t, bytes, x->results[u->w->index].slices);
-            else
-                ws_xxh_stream_add(s->hash[n_in], bytes, len);
-            st = ws_stage_write(x->stage, x->ids[pt->t.file], bytes, len,
-                                pt->t.offset + offset, err);
-            atomic_fetch_add(&x->written_bytes, len);
-            atomic_fetch_add(&x->progress_bytes, len * n_in);
-        }
+    for (uint64_t first = slice_first(u), n; first < end; first += n) {
+        const void *bytes = ws_tile_bytes(&j, s);
+        n = end - first < j.layout.chunk ? end - first : j.layout.chunk;
+        ws_status st = copy
+                           ? ws_tile_copy(&j, s, first, (size_t)n, sums, &bytes, err)
+                           : ws_tile_apply(&j, s, first, (size_t)n, x->mode, sums, err);
+        if (st == WS_OK && x->mode == WS_EXEC_WRITE)
+            st = write_chunk(x, u, s, first, (size_t)n, bytes, copy || first + n == end,
+                             err);
         if (st != WS_OK)
             return st;
-        first += n;
     }
     close_slice(x, u, s, sums);
     return x->mode == WS_EXEC_WRITE ? record_unit(x, u, sums, err) : WS_OK;
@@ -535,6 +601,10 @@ static bool open_tensor(ws_exec *x, struct work *w, size_t index)
     w->whole = !kept && pt->action == WS_ACT_MERGE && w->method->unit != NULL &&
                w->method->unit(&pt->job) == WS_UNIT_TENSOR;
     w->units = w->whole ? 1 : pt->job.n_slices;
+    if (keeps(pt, w->method)) {
+        w->n_keep = x->plan->priv->exec.keep_bytes / ws_tile_slice_bytes(pt);
+        w->n_keep = w->n_keep < w->units ? w->n_keep : w->units;
+    }
     if (w->whole)
         w->kept = NULL;
     w->phase = kept ? APPLY : phase_after(w, 0);
@@ -596,10 +666,12 @@ static void settle_phase(ws_exec *x, struct work *w)
     pthread_mutex_unlock(&x->lock);
     const bool last = w->phase == APPLY;
     int phase = APPLY;
-    if (!last)
+    if (!last) {
+        w->filled = w->filled || sample_of(w).period == 0;
         phase = phase_after(w, w->phase + 1);
-    else if (x->hash)
+    } else if (x->hash) {
         finish_tensor(x, w->index);
+    }
     pthread_mutex_lock(&x->lock);
     w->phase = phase;
     w->next = w->joined = 0;

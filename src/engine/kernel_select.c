@@ -6,7 +6,6 @@
  * passes over the tensor, which keep one window of bit patterns per cut:
  *
  *   coarse   all patterns, 16384 bins, a sample only where the tensor is large
- *   fine     the same sample inside the bins that can hold the cut
  *   count    all elements: how many lie above the window, a histogram inside it;
  *            repeated on a smaller window until the cut is exact
  *
@@ -26,8 +25,8 @@
 
 enum {
     LIST = SELECT_HALF, // a list and its scratch copy fill a table
-    SAMPLE_PERIOD = 16384,
-    SAMPLE_SPAN = 512,
+    SAMPLE_PERIOD = 65536,
+    SAMPLE_SPAN = 2048, // a page of 16-bit floats: a shorter run costs as much to read
     KEPT = SELECT_HALF / 2, // bins whose counts per slice are kept, at most
     KEPT_BYTES = 4 << 20    // room for them, of all slices and series together
 };
@@ -196,51 +195,47 @@ static size_t outer_bin(const uint64_t *table, size_t n_bins, bool top)
     return b;
 }
 
-/** The bracket of a cut, from the sample in its window: ranks within BRACKET standard
- * errors. */
+/** The bracket of a cut, from the sample: ranks within BRACKET standard errors. */
 static void sample_bracket(const struct select_state *st, const struct select_series *s,
-                           const struct select_cut *c, const uint64_t *table,
-                           uint64_t above, uint64_t *lo, uint64_t *hi)
+                           const struct select_cut *c, uint64_t *lo, uint64_t *hi)
 {
     const double m = (double)s->seen, q = (double)c->rank / (double)st->n;
     const double error = BRACKET * sqrt(m * q * (1.0 - q)) + 4.0;
-    const double first = m * q - error - (double)above;
-    const double last = m * q + error - (double)above;
+    const double first = m * q - error, last = m * q + error;
     const size_t n_bins = bins_of(c);
-    uint64_t before = 0;
+    uint64_t before;
 
     // Past the sample's own ends only a cut that few sampled elements lie beyond.
     *hi = c->hi;
     if (first >= 0.0)
-        *hi = bin_hi(c, find_bin(table, n_bins, first, &before) % n_bins);
-    else if (above == 0 && m * q >= 16.0)
-        *hi = bin_hi(c, outer_bin(table, n_bins, true));
+        *hi = bin_hi(c, find_bin(s->table, n_bins, first, &before) % n_bins);
+    else if (m * q >= 16.0)
+        *hi = bin_hi(c, outer_bin(s->table, n_bins, true));
     *lo = c->lo;
-    const size_t b = last < 0.0 ? n_bins : find_bin(table, n_bins, last, &before);
+    const size_t b = find_bin(s->table, n_bins, last, &before);
     if (b < n_bins)
         *lo = bin_lo(c, b);
-    else if (last >= 0.0 && above + before == s->seen && m * (1.0 - q) >= 16.0)
-        *lo = bin_lo(c, outer_bin(table, n_bins, false));
+    else if (m * (1.0 - q) >= 16.0)
+        *lo = bin_lo(c, outer_bin(s->table, n_bins, false));
     if (*lo > *hi)
         *lo = *hi;
 }
 
-/** The window for the first count, from the sample's fine histogram. */
-static void digest_fine(const struct select_state *st, const struct select_series *s,
-                        struct select_cut *c, const uint64_t *table, uint64_t above)
+/** The window for the first count, from the sample. */
+static void digest_sample(const struct select_state *st, const struct select_series *s,
+                          struct select_cut *c)
 {
-    const struct select_cut fine = *c;
-    const size_t n_bins = bins_of(&fine);
+    const struct select_cut all = *c;
+    const size_t n_bins = bins_of(&all);
     uint64_t lo, hi, before, inside = 0, most = 0, heavy = NO_PATTERN;
 
-    sample_bracket(st, s, &fine, table, above, &lo, &hi);
+    sample_bracket(st, s, &all, &lo, &hi);
     window_set(st, c, lo, hi);
-    for (size_t b = (size_t)((lo - fine.lo) >> fine.shift);
-         b <= (size_t)((hi - fine.lo) >> fine.shift); b++) {
-        inside += table[b] >> 1;
-        if (table[b] > most && (table[b] & 1) == 0) {
-            most = table[b];
-            heavy = bin_lo(&fine, b);
+    for (size_t b = (size_t)(lo >> all.shift); b <= (size_t)(hi >> all.shift); b++) {
+        inside += s->table[b] >> 1;
+        if (s->table[b] > most && (s->table[b] & 1) == 0) {
+            most = s->table[b];
+            heavy = bin_lo(&all, b);
         }
     }
     // Comparing every element costs less than taking an eighth of them one by one.
@@ -248,9 +243,7 @@ static void digest_fine(const struct select_state *st, const struct select_serie
         c->heavy = heavy;
 
     const double rank = (double)s->seen * ((double)c->rank / (double)st->n);
-    const double r = rank - (double)above;
-    const size_t at = find_bin(table, n_bins, r < 0.0 ? 0.0 : r, &before);
-    const uint64_t p = bin_lo(&fine, at % n_bins);
+    const uint64_t p = bin_lo(&all, find_bin(s->table, n_bins, rank, &before) % n_bins);
     keep_around(st, c, p < c->lo ? 0 : (size_t)((p - c->lo) >> c->shift));
 }
 
@@ -369,25 +362,20 @@ static void digest(const struct select_state *st, size_t k, int which)
     struct select_series *s = ws_select_series(st, k);
     struct select_cut *c = &s->cut[which];
     const uint64_t *table = s->table + select_table_of(st->phase, which);
-    uint64_t lo, hi;
 
-    if (st->phase == SELECT_LIST) {
+    if (st->phase == SELECT_LIST)
         digest_list(st, k, which);
-    } else if (!is_sampling(st)) {
+    else if (is_sampling(st))
+        digest_sample(st, s, c);
+    else
         digest_count(st, k, which, table, s->above[which]);
-    } else if (st->phase == SELECT_COARSE) {
-        sample_bracket(st, s, c, table, 0, &lo, &hi);
-        window_set(st, c, lo, hi);
-    } else {
-        digest_fine(st, s, c, table, s->above[which]);
-    }
 }
 
 static enum select_phase phase_after(const struct select_state *st)
 {
     if (st->phase == SELECT_NEW)
         return is_list(st->n, st->n_slices) ? SELECT_LIST : SELECT_COARSE;
-    return st->phase == SELECT_COARSE && st->sampled ? SELECT_FINE : SELECT_COUNT;
+    return SELECT_COUNT;
 }
 
 bool ws_select_begin(void *state)

@@ -13,7 +13,7 @@ enum {
     SELECT_HALF = SELECT_BINS / 2 // bins of one cut's window
 };
 
-enum select_phase { SELECT_NEW, SELECT_LIST, SELECT_COARSE, SELECT_FINE, SELECT_COUNT };
+enum select_phase { SELECT_NEW, SELECT_LIST, SELECT_COARSE, SELECT_COUNT };
 
 /** Equal magnitudes in one slice. */
 struct select_tie {
@@ -69,6 +69,17 @@ struct select_series *ws_select_series(const struct select_state *st, size_t k);
 bool ws_select_limit(const struct select_state *st, size_t k, int which, uint64_t slice,
                      int64_t *limit, uint64_t *left);
 
+/** The limits of both cuts in a slice: patterns up to the first and above the
+ * second are in the band. False where a cut splits equal magnitudes of this very
+ * slice. */
+static inline bool ws_select_band(const struct select_state *st, size_t k,
+                                  uint64_t slice, int64_t limit[2])
+{
+    uint64_t left;
+    return !ws_select_limit(st, k, 0, slice, &limit[0], &left) &&
+           !ws_select_limit(st, k, 1, slice, &limit[1], &left);
+}
+
 /** Counters of a cut's window; both cuts share the coarse one. */
 static inline size_t select_table_of(enum select_phase phase, int which)
 {
@@ -80,6 +91,16 @@ static inline size_t select_table_of(enum select_phase phase, int which)
 bool ws_select_has_v4(void);
 size_t ws_select_count_v4(const struct select_cut *c, const float *x, size_t n,
                           uint32_t *table, uint64_t *above);
+
+/** The magnitudes of x - base that are at least @p floor > 0, both as BF16, in any
+ * order: how many. A processor that ws_select_has_v4(). @p out (n + 16). */
+size_t ws_select_gather_v4(const uint16_t *x, const uint16_t *base, size_t n,
+                           uint32_t floor, float *out);
+
+/** As ws_select_scan() over x - base, both as BF16: false where this pass or processor
+ * has no shorter way. */
+bool ws_select_scan_bf16(const void *state, size_t series, const uint16_t *x,
+                         const uint16_t *base, size_t n, void *partial);
 
 /** The pattern at @p rank < n by falling value; how many are larger goes to @p above.
  * Overwrites v. */

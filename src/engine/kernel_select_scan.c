@@ -127,6 +127,42 @@ static void scan_run(const struct select_state *st, size_t k, const ws_real *x,
                       &part->above[i]);
 }
 
+#ifndef WS_METHOD_F64
+bool ws_select_scan_bf16(const void *state, size_t series, const uint16_t *x,
+                         const uint16_t *base, size_t n, void *partial)
+{
+    enum { STEP = 2048, LANES = 16 };
+    const struct select_state *st = state;
+    const struct select_cut *cuts = ws_select_series(st, series)->cut;
+    struct select_part *part = (struct select_part *)partial + series;
+    uint64_t floor = UINT64_MAX;
+    for (int c = 0; c < 2; c++)
+        if (!cuts[c].done && cuts[c].lo < floor)
+            floor = cuts[c].lo;
+#ifdef WS_NO_CLONES
+    floor = 0; // as in count_cut()
+#endif
+    if (st->phase != SELECT_COUNT || floor == 0 || !ws_select_has_v4())
+        return false;
+    if (floor == UINT64_MAX)
+        return true; // both are known
+    part->seen += n;
+    float gathered[LANES + STEP + LANES];
+    for (size_t i = 0, len, m = 0, whole; i < n; i += len) {
+        len = n - i < STEP ? n - i : STEP;
+        m += ws_select_gather_v4(x + i, base + i, len, (uint32_t)floor, gathered + m);
+        whole = i + len < n ? m / LANES * LANES : m; // the rest waits for the next step
+        for (int c = 0; c < 2; c++)
+            if (!cuts[c].done)
+                count_cut(&cuts[c], gathered, whole,
+                          part->table + select_table_of(st->phase, c), &part->above[c]);
+        m -= whole;
+        memcpy(gathered, gathered + whole, m * sizeof *gathered);
+    }
+    return true;
+}
+#endif
+
 void ws_select_scan(const void *state, size_t series, uint64_t first, const ws_real *x,
                     size_t n, void *partial)
 {

@@ -18,6 +18,46 @@ struct update_lanes {
     ws_lanes before, after;
 };
 
+/* ---- work on elements: kernel_update_lanes.c ---- */
+
+#define ws_squares_add WS_TWIN(ws_squares_add)
+#define ws_mix         WS_TWIN(ws_mix)
+#define ws_band_delta  WS_TWIN(ws_band_delta)
+
+/** A sum of squares for the report: in ws_real within blocks of BLOCK values, in double
+ * between them; 16 fixed lanes, so that no cut into runs changes a bit. */
+struct squares {
+    double lane[16];
+    ws_real block[16];
+    uint64_t count;
+};
+
+/** Add n squares. */
+void ws_squares_add(struct squares *s, const ws_real *x, size_t n);
+
+/** Coefficients of one tensor's combination. */
+struct mix {
+    size_t n_models;
+    bool consensus; // of the sum's sign only
+    bool normalize; // entry by entry, after consensus
+    ws_real coefficient[WS_MODELS_MAX], weight[WS_MODELS_MAX];
+    ws_real gain;            // of the combined update
+    const ws_groups *groups; // weights in place of the coefficients; may be NULL
+};
+
+/** out = base + gain (sum of x_k, or of those that have the sum's own sign, over the
+ * sum of their weights when normalized). @p x (n_models) arrays of n, from element
+ * @p first of the tensor on. */
+void ws_mix(const struct mix *m, uint64_t first, void *const *x, const ws_real *base,
+            size_t n, ws_real *out);
+
+/** x = in - base, but zero outside the band ]limit[1], limit[0]]; counts, squares of
+ * what is kept. Returns how many elements were done: whole blocks. */
+size_t ws_band_delta(ws_real *x, const ws_real *in, const ws_real *base, size_t n,
+                     const int64_t limit[2], struct squares *kept, ws_tally *tally);
+
+/* ---- passes ---- */
+
 /** State of the passes; the selection's follows. */
 struct update_state {
     bool selecting;            // the pass under way is one of the selection

@@ -5,8 +5,9 @@
  * Compiled twice, for float and for double, as the methods are. The formula stands in
  * kernel_update.c.
  */
-#include "engine/kernel_pattern.h"
+#include "engine/kernel_select.h"
 #include "engine/kernel_update.h"
+#include "wsurg/dtype.h"
 
 enum { STEP = 1024 };
 
@@ -31,24 +32,18 @@ struct entry {
     uint32_t index;
 };
 
-/** A sum of squares for the report: in ws_real within blocks of BLOCK values, in double
- * between them; 16 fixed lanes, so that no cut into runs changes a bit. */
-struct squares {
-    double lane[16];
-    ws_real block[16];
-    uint64_t count;
-};
-
 /** What pruning carries through a slice. */
 struct pruner {
     const ws_job *job;
     const ws_update *u;
     const void *state;
     uint64_t slice;
-    struct squares *kept_sq; // (n_models); NULL where nobody asks
-    void *select;            // the selection's carry
-    struct entry *half[2];   // scratch of ranked rows: (n) each
-    uint32_t *rank;          // of the entries of a step's row
+    struct squares *kept_sq;         // (n_models); NULL where nobody asks
+    void *select;                    // the selection's carry
+    bool whole_band;                 // no model has a cut between equal magnitudes here
+    int64_t limit[WS_MODELS_MAX][2]; // of each band, where whole_band
+    struct entry *half[2];           // scratch of ranked rows: (n) each
+    uint32_t *rank;                  // of the entries of a step's row
 };
 
 size_t ws_update_carry_size(const ws_job *job)
@@ -77,6 +72,10 @@ static struct pruner pruner_of(const ws_job *job, const ws_update *u, const void
     pr.half[0] = pr.select;
     pr.half[1] = pr.half[0] + n;
     pr.rank = (uint32_t *)(void *)(pr.half[1] + n);
+    pr.whole_band = ws_update_selects(job, u) && ws_update_prunes(job, u);
+    for (size_t k = 0; k < job->n_models && pr.whole_band; k++)
+        pr.whole_band = ws_select_band(ws_update_selection(job, state), k, tile->slice,
+                                       pr.limit[k]);
     return pr;
 }
 
@@ -194,37 +193,6 @@ static void prune_random(const struct pruner *pr, size_t k, uint64_t first, ws_r
     tally_random(tally, kept, n);
 }
 
-WS_HOT static void squares_run(ws_real block[16], const ws_real *x, size_t n)
-{
-    ws_real b[16]; // of its own, so that it can live in registers
-    memcpy(b, block, sizeof b);
-    for (size_t i = 0; i < n; i += 16)
-        for (size_t e = 0; e < 16; e++)
-            b[e] += x[i + e] * x[i + e];
-    memcpy(block, b, sizeof b);
-}
-
-static void squares_add(struct squares *s, const ws_real *x, size_t n)
-{
-    enum { BLOCK = 256 };
-    for (size_t run; n > 0; x += run, n -= run) {
-        const size_t left = BLOCK - (size_t)(s->count % BLOCK);
-        run = (n < left ? n : left) & ~(size_t)15;
-        if (s->count % 16 == 0 && run > 0) {
-            squares_run(s->block, x, run);
-        } else {
-            run = 1;
-            s->block[s->count % 16] += *x * *x;
-        }
-        s->count += run;
-        if (s->count % BLOCK != 0)
-            continue;
-        for (size_t e = 0; e < 16; e++)
-            s->lane[e] += (double)s->block[e];
-        memset(s->block, 0, sizeof s->block);
-    }
-}
-
 static double squares_sum(const struct squares *s)
 {
     double sum = 0.0;
@@ -233,13 +201,10 @@ static double squares_sum(const struct squares *s)
     return sum;
 }
 
-static void add_kept(const struct pruner *pr, size_t k, const ws_real *x, size_t n,
-                     ws_tally *tally)
+static void add_kept(const struct pruner *pr, size_t k, const ws_real *x, size_t n)
 {
-    if (pr->kept_sq == NULL)
-        return;
-    squares_add(&pr->kept_sq[k], x, n);
-    tally->kept_sq = squares_sum(&pr->kept_sq[k]);
+    if (pr->kept_sq != NULL)
+        ws_squares_add(&pr->kept_sq[k], x, n);
 }
 
 /** A row whose entries are kept by their rank. */
@@ -249,12 +214,12 @@ static void prune_ranked(const struct pruner *pr, size_t k, uint64_t first, ws_r
     const double d = pr->u->density[k];
     if (d <= 0.0 || d >= 1.0) {
         prune_random(pr, k, first, x, n, NULL, tally);
-        add_kept(pr, k, x, n, tally);
+        add_kept(pr, k, x, n);
         return;
     }
     rank_vectors(pr, x);
     prune_random(pr, k, first, x, n, pr->rank, tally);
-    add_kept(pr, k, x, n, tally);
+    add_kept(pr, k, x, n);
     if (pr->u->rescale != WS_RESCALE_INVERSE)
         return;
     const struct update_ramp ramp =
@@ -288,7 +253,38 @@ static void prune(const struct pruner *pr, size_t k, uint64_t first, ws_real *x,
         for (size_t i = 0; i < n; i += row)
             ws_select_row(x + i, row, band, pr->select, tally);
     }
-    add_kept(pr, k, x, n, tally);
+    add_kept(pr, k, x, n);
+}
+
+/** x = in_k - base, elements i .. i+n-1 of the tile. */
+static void delta_of(const ws_tile *tile, size_t k, size_t i, ws_real *x, size_t n)
+{
+    if (!tile->packed) {
+        ws_delta(x, (const ws_real *)tile->in[k] + i, (const ws_real *)tile->base + i,
+                 n);
+        return;
+    }
+    const uint16_t *in = tile->in[k], *base = tile->base;
+    for (size_t j = 0, len; j < n; j += len) {
+        ws_real wide[2][STEP];
+        len = n - j < STEP ? n - j : STEP;
+        WS_TWIN(ws_to)(WS_DT_BF16, in + i + j, wide[0], len);
+        WS_TWIN(ws_to)(WS_DT_BF16, base + i + j, wide[1], len);
+        ws_delta(x + j, wide[0], wide[1], len);
+    }
+}
+
+/** The shorter way of the selection's pass, where there is one. */
+static bool scan_packed(const ws_tile *tile, size_t k, const void *selection,
+                        void *partial)
+{
+#ifdef WS_METHOD_F64
+    (void)tile, (void)k, (void)selection, (void)partial;
+    return false;
+#else
+    return tile->packed &&
+           ws_select_scan_bf16(selection, k, tile->in[k], tile->base, tile->n, partial);
+#endif
 }
 
 /** The selection's pass, or the sums of |delta| before and after pruning. */
@@ -304,10 +300,12 @@ static void update_scan(const ws_job *job, int pass, const void *state,
     for (size_t k = 0; k < job->n_models; k++) {
         ws_real *x = tile->tmp[k];
         struct update_lanes *sums = (struct update_lanes *)partial + k;
+        if (st->selecting &&
+            scan_packed(tile, k, ws_update_selection(job, st), partial))
+            continue;
         for (size_t i = 0, n; i < tile->n; i += n) {
             n = tile->n - i < step ? tile->n - i : step;
-            ws_delta(x, (const ws_real *)tile->in[k] + i,
-                     (const ws_real *)tile->base + i, n);
+            delta_of(tile, k, i, x, n);
             if (st->selecting) {
                 ws_select_scan(ws_update_selection(job, st), k, tile->first + i, x, n,
                                partial);
@@ -320,17 +318,11 @@ static void update_scan(const ws_job *job, int pass, const void *state,
     }
 }
 
-/** Coefficients of one tensor's combination. */
-struct mix {
-    size_t n_models;
-    bool normalize; // entry by entry, after consensus
-    ws_real coefficient[WS_MODELS_MAX], weight[WS_MODELS_MAX];
-    ws_real gain; // of the combined update
-};
-
 static struct mix mix_of(const ws_job *job, const ws_update *u, const void *state)
 {
     struct mix m = { .n_models = job->n_models,
+                     .consensus = u->consensus,
+                     .groups = job->groups,
                      .normalize = u->consensus && u->normalize };
     double gain = u->lambda * job->scale, total = 0.0;
     for (size_t k = 0; k < job->n_models; k++) {
@@ -344,67 +336,6 @@ static struct mix mix_of(const ws_job *job, const ws_update *u, const void *stat
     return m;
 }
 
-/** mixed = sum_k x_k */
-WS_HOT static void mix_sum(const struct mix *m, void *const *x, size_t at, size_t n,
-                           ws_real *mixed)
-{
-    for (size_t k = 0; k < m->n_models; k++) {
-        const ws_real *v = (const ws_real *)x[k] + at, c = m->coefficient[k];
-        for (size_t i = 0; i < n; i++)
-            mixed[i] = (k == 0 ? (ws_real)0 : mixed[i]) + c * v[i];
-    }
-}
-
-/** As mix_sum(), with the weights of each element's group; the run starts at element
- * @p first of the tensor. */
-WS_HOT static void mix_groups(const ws_groups *g, size_t n_models, uint64_t first,
-                              void *const *x, size_t at, size_t n, ws_real *mixed)
-{
-    uint32_t group[STEP];
-    ws_random_groups(&g->key, g->n, first, group, n);
-    for (size_t k = 0; k < n_models; k++) {
-        const ws_real *v = (const ws_real *)x[k] + at;
-        const double *weight = g->weight + k * g->n;
-        for (size_t i = 0; i < n; i++)
-            mixed[i] =
-                (k == 0 ? (ws_real)0 : mixed[i]) + (ws_real)weight[group[i]] * v[i];
-    }
-}
-
-/** mixed = sum of the x_k whose sign is that of the sum of all, over the sum of their
- * weights when normalized */
-WS_HOT static void mix_consensus(const struct mix *m, void *const *x, size_t at,
-                                 size_t n, ws_real *mixed)
-{
-    ws_real sum[STEP], share[STEP];
-    mix_sum(m, x, at, n, sum);
-    for (size_t i = 0; i < n; i++)
-        mixed[i] = share[i] = (ws_real)0;
-    for (size_t k = 0; k < m->n_models; k++) {
-        const ws_real *v = (const ws_real *)x[k] + at, c = m->coefficient[k],
-                      w = m->weight[k];
-        for (size_t i = 0; i < n; i++) {
-            const ws_real t = c * v[i], signed_t = sum[i] >= (ws_real)0 ? t : -t;
-            const bool agrees = signed_t > (ws_real)0;
-            mixed[i] += agrees ? t : (ws_real)0;
-            share[i] += agrees ? w : (ws_real)0;
-        }
-    }
-    if (m->normalize)
-        for (size_t i = 0; i < n; i++)
-            mixed[i] /= share[i] == (ws_real)0 ? (ws_real)1 : share[i];
-}
-
-/** out = base + gain mixed */
-WS_HOT static void add_update(ws_real *out, const ws_real *base, const ws_real *mixed,
-                              ws_real gain, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        const ws_real u = gain * mixed[i], sum = base[i] + u;
-        out[i] = u == (ws_real)0 ? base[i] : sum;
-    }
-}
-
 void ws_update_apply(const ws_job *job, const void *state, const ws_tile *tile)
 {
     const ws_update u = job->method->update(job);
@@ -412,26 +343,23 @@ void ws_update_apply(const ws_job *job, const void *state, const ws_tile *tile)
     const struct mix m = mix_of(job, &u, state);
     const size_t step = step_of(job, &u, tile->n);
     const ws_real *base = tile->base;
-    ws_real *out = tile->out, mixed[STEP];
+    ws_real *out = tile->out;
     for (size_t i = 0, n; i < tile->n; i += n) {
         n = tile->n - i < step ? tile->n - i : step;
         for (size_t k = 0; k < job->n_models; k++) {
             ws_real *x = tile->tmp[k];
-            ws_delta(x, (const ws_real *)tile->in[k] + i, base + i, n);
-            prune(&pr, k, tile->first + i, x, n, &tile->tally[k]);
+            const ws_real *in = (const ws_real *)tile->in[k] + i;
+            size_t done = 0;
+            if (pr.whole_band && pr.kept_sq != NULL)
+                done = ws_band_delta(x, in, base + i, n, pr.limit[k], &pr.kept_sq[k],
+                                     &tile->tally[k]);
+            ws_delta(x + done, in + done, base + i + done, n - done);
+            prune(&pr, k, tile->first + i + done, x + done, n - done, &tile->tally[k]);
         }
-        for (size_t j = 0, len; j < n; j += len) {
-            len = n - j < STEP ? n - j : STEP;
-            if (u.consensus)
-                mix_consensus(&m, tile->tmp, j, len, mixed);
-            else if (job->groups != NULL)
-                mix_groups(job->groups, m.n_models, tile->first + i + j, tile->tmp, j,
-                           len, mixed);
-            else
-                mix_sum(&m, tile->tmp, j, len, mixed);
-            add_update(out + i + j, base + i + j, mixed, m.gain, len);
-        }
+        ws_mix(&m, tile->first + i, tile->tmp, base + i, n, out + i);
     }
+    for (size_t k = 0; k < job->n_models && pr.kept_sq != NULL; k++)
+        tile->tally[k].kept_sq = squares_sum(&pr.kept_sq[k]);
 }
 
 static bool update_begin(const ws_job *job, int pass, void *state)
@@ -446,4 +374,5 @@ const ws_passes ws_update_passes = {
     .scan = update_scan,
     .join = ws_update_join,
     .sample = ws_update_sample,
+    .packed = true,
 };

@@ -8,14 +8,14 @@
 #include "wsurg/source.h"
 #include "wsurg/text.h"
 
-enum { TILE_MOST = 32768, TILE_LEAST = 2048, BASELINE = 8 << 20 };
+enum { TILE_MOST = 8192, TILE_LEAST = 2048, BASELINE = 8 << 20 };
 
 /** Peak under this configuration. BASELINE is what a process that merges nothing
  * has. */
 static uint64_t total(const ws_exec_config *c)
 {
     return c->fixed_bytes + c->source_bytes + (uint64_t)c->threads * c->thread_bytes +
-           (uint64_t)c->window * c->tensor_bytes;
+           (uint64_t)c->window * (c->tensor_bytes + c->keep_bytes);
 }
 
 /** Tensors that an executor of this run sees: of a part its own, but the norms of
@@ -85,6 +85,15 @@ static void configure(const ws_plan *plan, ws_exec_config *c, int threads, size_
     c->source_bytes = source_bytes(plan, threads);
     c->thread_bytes = ws_exec_thread_bytes(plan, tile);
     c->tensor_bytes = ws_exec_tensor_bytes(plan, threads);
+    c->keep_bytes = 0;
+}
+
+/** What is left of the memory keeps sources, so that they need not be read again. */
+static void keep_with(const ws_plan *plan, ws_exec_config *c, uint64_t limit)
+{
+    const uint64_t room = (limit - total(c)) / (uint64_t)c->window;
+    const uint64_t want = ws_exec_keep_bytes(plan);
+    c->keep_bytes = want < room ? want : room;
 }
 
 /** The fastest configuration that fits: first smaller tiles, then fewer tensors in
@@ -95,8 +104,10 @@ static bool choose(const ws_plan *plan, ws_exec_config *c, int most, uint64_t li
         for (int window = threads + 1; window >= 1; window -= threads > 1 ? 1 : 2)
             for (size_t tile = TILE_MOST; tile >= TILE_LEAST; tile /= 2) {
                 configure(plan, c, threads, tile, window);
-                if (total(c) <= limit)
-                    return true;
+                if (total(c) > limit)
+                    continue;
+                keep_with(plan, c, limit);
+                return true;
             }
     configure(plan, c, 1, TILE_LEAST, 1);
     return false;
@@ -162,9 +173,10 @@ void ws_plan_price(ws_plan *plan)
     const bool fits = choose(plan, c, ws_ctx_threads(ctx), limit);
     plan->cost.memory = total(c);
     plan->cost.read = read_bytes(plan);
-    size_t first, n;
-    ws_part_files(plan, plan->req->write.part, plan->req->write.parts, &first, &n);
-    for (size_t f = first; f < first + n; f++)
+    const ws_write_opts *w = &plan->req->write;
+    ws_part_files(plan, w->part, w->parts, &plan->first_out, &plan->n_out);
+    plan->part_out = w->parts > 0 ? ws_part_target(plan, w->part, w->parts) : plan->out;
+    for (size_t f = plan->first_out; f < plan->first_out + plan->n_out; f++)
         plan->cost.write += plan->files[f].bytes;
     plan->cost.disk = plan->cost.write;
     if (!fits)

@@ -26,6 +26,8 @@ typedef struct ws_exec_config {
     int window;  /**< tensors in work at once */
     uint64_t thread_bytes, tensor_bytes, fixed_bytes; /**< what the parts take */
     uint64_t source_bytes; /**< what making adapted tensors takes */
+    uint64_t keep_bytes;   /**< of each tensor in work: sources kept between a pass over
+                              all elements and what follows it */
 } ws_exec_config;
 
 /**
@@ -196,6 +198,9 @@ void ws_plan_price(ws_plan *plan);
 uint64_t ws_exec_thread_bytes(const ws_plan *plan, size_t tile);
 /** The largest state that a tensor in work needs. */
 uint64_t ws_exec_tensor_bytes(const ws_plan *plan, int threads);
+/** Bytes of the sources of the largest tensor that passes run over; 0 when there is
+ * none. */
+uint64_t ws_exec_keep_bytes(const ws_plan *plan);
 
 /** The tensor of @p input for output name @p name; a tied partner stands in. */
 const ws_tensor *ws_plan_find(const ws_ckpt *input, const char *name, bool *tied);

@@ -19,7 +19,7 @@
 #include "hf/config_edit.h"
 #include "wsurg/digest.h"
 
-enum { TILE = 16384 };
+enum { TILE = 4096 };
 
 /** What the passes over one tensor found. */
 struct held {
@@ -238,23 +238,22 @@ static ws_status scan_slice(struct walk *w, int pass, uint64_t slice, void *part
     const ws_job *job = &w->pt->job;
     const ws_tile_job j = tile_job(w->f, w->pt, w->state, slice, true);
     ws_scratch *s = &w->l->scratch;
-    uint64_t first, end, n = j.layout.tile;
+    uint64_t first, end, n = j.layout.chunk;
     ws_sample sample = { 0, 0 };
+    bool different = false;
     if (w->passes->sample != NULL)
         sample = w->passes->sample(job, pass, w->state);
     elements(w->pt, slice, &first, &end);
     memset(s->carry, 0, s->carry_size);
     while (ws_tile_next_run(sample, &first, &n, end)) {
-        ws_tile tile;
-        const ws_status st = ws_tile_load(&j, s, first, (size_t)n, &tile, err);
+        const ws_status st = ws_tile_scan(&j, s, pass, first, (size_t)n, partial,
+                                          w->same ? &different : NULL, err);
         if (st != WS_OK)
             return st;
-        w->passes->scan(job, pass, w->state, &tile, partial);
-        if (w->same && ws_count_changed(j.layout.real == 8, &tile, job->n_models) > 0)
-            w->same = false;
         first += n;
-        n = j.layout.tile;
+        n = j.layout.chunk;
     }
+    w->same = w->same && !different;
     return WS_OK;
 }
 
@@ -379,20 +378,12 @@ static ws_status apply_slice(ws_flow *f, struct lent *l, const ws_plan_tensor *p
     const uint64_t begin = first * bits / 8;
     memset(l->scratch.carry, 0, l->scratch.carry_size);
     memset(l->scratch.tally, 0, (f->plan->n_models + 1) * sizeof *l->scratch.tally);
-    for (; first < end; first += j.layout.tile) {
-        const size_t n =
-            end - first < j.layout.tile ? (size_t)(end - first) : j.layout.tile;
-        void *bytes = NULL;
-        ws_tile tile;
-        ws_status st;
-        if (copy) {
-            st = ws_tile_copy(&j, &l->scratch, first, n, sums, &bytes, err);
-        } else {
-            st = ws_tile_load(&j, &l->scratch, first, n, &tile, err);
-            if (st == WS_OK)
-                st = ws_tile_apply(&j, &l->scratch, &tile, WS_EXEC_MAKE, sums, &bytes,
-                                   err);
-        }
+    for (size_t n; first < end; first += n) {
+        const void *bytes = ws_tile_bytes(&j, &l->scratch);
+        n = end - first < j.layout.chunk ? (size_t)(end - first) : j.layout.chunk;
+        const ws_status st =
+            copy ? ws_tile_copy(&j, &l->scratch, first, n, sums, &bytes, err)
+                 : ws_tile_apply(&j, &l->scratch, first, n, WS_EXEC_MAKE, sums, err);
         if (st != WS_OK)
             return st;
         from = first * bits / 8;

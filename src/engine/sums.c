@@ -24,6 +24,17 @@ enum { STEP = 512, BLOCK = 256 };
 #define NAME(x)  x##_f64
 #include "engine/sums_twin.h"
 
+WS_HOT bool ws_all_finite_bf16(const uint16_t *x, size_t n)
+{
+    const uint16_t exponent = 0x7f80;
+    uint16_t worst = 0;
+    for (size_t i = 0; i < n; i++) {
+        const uint16_t b = x[i] & exponent;
+        worst = b > worst ? b : worst;
+    }
+    return worst != exponent;
+}
+
 void ws_keep_equal(bool wide, const ws_tile *tile, size_t n_models)
 {
     if (wide)

@@ -7,6 +7,10 @@
 
 #include "engine/exec.h"
 
+/** Whether there is no NaN and no infinity, in BF16 as stored: half as much to look at
+ * as in floats. */
+bool ws_all_finite_bf16(const uint16_t *x, size_t n);
+
 /** Index of the first NaN or infinity, n if none. */
 size_t ws_first_nonfinite_f32(const float *x, size_t n);
 size_t ws_first_nonfinite_f64(const double *x, size_t n);

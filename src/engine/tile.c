@@ -40,23 +40,42 @@ bool ws_tile_next_run(ws_sample sample, uint64_t *first, uint64_t *n, uint64_t e
     return true;
 }
 
+/** Bytes of the widest number among the sources and the output. */
+static size_t widest(const ws_plan_tensor *pt)
+{
+    unsigned bits = ws_dtype_info(pt->t.dtype)->bits;
+    if (pt->base != NULL && ws_dtype_info(pt->base->dtype)->bits > bits)
+        bits = ws_dtype_info(pt->base->dtype)->bits;
+    for (size_t k = 0; k < pt->job.n_models; k++) {
+        const unsigned b = ws_dtype_info(pt->in[pt->model_of[k]]->dtype)->bits;
+        bits = b > bits ? b : bits;
+    }
+    return (bits + 7) / 8;
+}
+
 bool ws_tile_layout_make(const ws_plan *plan, const ws_plan_tensor *pt, size_t tile,
                          ws_tile_layout *out)
 {
+    enum { CHUNK = 16 }; // tiles
     ws_tile_layout l = { 0 };
     l.real = pt->f64 ? 8 : 4;
     l.tile = ws_tile_elements(pt, tile);
+    l.chunk = l.tile >= CHUNK * tile ? l.tile : CHUNK * tile / l.tile * l.tile;
+    if (l.chunk > pt->job.n)
+        l.chunk = pt->job.n == 0 ? 1 : (size_t)pt->job.n;
     l.n_sources = plan->n_inputs;
     const int tmp = pt->job.method->n_tmp;
     l.n_tmp = tmp >= 0 ? (size_t)tmp : (size_t)-tmp * pt->job.n_models;
     size_t reals, all, raws, raw_unit;
     // arrays begin on cache lines
-    if (!ws_mul_size(l.tile, 8, &raw_unit) || !ws_add_size(raw_unit, 64, &raw_unit))
+    if (!ws_mul_size(l.chunk, widest(pt), &raw_unit) ||
+        !ws_add_size(raw_unit, 64, &raw_unit))
         return false;
     l.raw_bytes = raw_unit & ~(size_t)63;
     size_t real_unit = ((l.tile * l.real) + 63) & ~(size_t)63;
     if (!ws_mul_size(real_unit, l.n_sources + l.n_tmp + 2, &reals) ||
-        !ws_mul_size(l.raw_bytes, 2, &raws) || !ws_add_size(reals, raws, &all))
+        !ws_mul_size(l.raw_bytes, l.n_sources + WS_CHUNKS_READY, &raws) ||
+        !ws_add_size(reals, raws, &all))
         return false;
     l.total = all;
     *out = l;
@@ -99,16 +118,23 @@ void ws_scratch_free(ws_scratch *s, const ws_plan *plan)
     *s = (ws_scratch){ 0 };
 }
 
-/** Array i of a thread's block: sources, then temporaries, then out and spare. */
+/** Numbers: array i of a tile: sources, then temporaries, then out and spare. */
 static void *real_array(const ws_tile_job *j, const ws_scratch *s, size_t i)
 {
     const size_t unit = ((j->layout.tile * j->layout.real) + 63) & ~(size_t)63;
-    return s->block + 2 * j->layout.raw_bytes + i * unit;
+    return s->block + (j->layout.n_sources + WS_CHUNKS_READY) * j->layout.raw_bytes +
+           i * unit;
 }
 
-static void *raw_array(const ws_tile_job *j, const ws_scratch *s, int i)
+/** Bytes: array i of a chunk: sources, then the outputs. */
+static void *raw_array(const ws_tile_job *j, const ws_scratch *s, size_t i)
 {
-    return s->block + (size_t)i * j->layout.raw_bytes;
+    return s->block + i * j->layout.raw_bytes;
+}
+
+static unsigned char *out_array(const ws_tile_job *j, const ws_scratch *s)
+{
+    return raw_array(j, s, j->layout.n_sources + s->n_ready);
 }
 
 /** The sources of this tensor in order: base, then the job's models. */
@@ -139,29 +165,79 @@ void ws_digest_slices(const ws_tensor *t, const void *raw, ws_xxh128 *slices)
     }
 }
 
-/** Read raw bytes of a source; its slice's hash grows when wanted. */
-static ws_status read_raw(const ws_tile_job *j, ws_scratch *s, size_t input,
-                          const ws_tensor *t, uint64_t first, size_t n, void *dst,
-                          ws_err *err)
+/** Bytes of a slice of one source, rounded up so that arrays begin on cache lines. */
+static uint64_t kept_bytes(const ws_plan_tensor *pt, const ws_tensor *t)
+{
+    const ws_job *job = &pt->job;
+    const uint64_t n = job->n < job->slice_len ? job->n : job->slice_len;
+    return t == NULL ? 0 : (n * ws_dtype_info(t->dtype)->bits / 8 + 63) & ~(uint64_t)63;
+}
+
+uint64_t ws_tile_slice_bytes(const ws_plan_tensor *pt)
+{
+    uint64_t n = kept_bytes(pt, pt->base);
+    for (size_t k = 0; k < pt->job.n_models; k++)
+        n += kept_bytes(pt, pt->in[pt->model_of[k]]);
+    return n;
+}
+
+/** Where the bytes of element @p first of source @p i are: kept, or in its array. */
+static void *raw_at(const ws_tile_job *j, const ws_scratch *s, size_t i, uint64_t first)
+{
+    size_t input;
+    const unsigned bits = ws_dtype_info(source(j, i, &input)->dtype)->bits;
+    if (j->keep == NULL)
+        return (unsigned char *)raw_array(j, s, i) + (first - s->first) * bits / 8;
+    unsigned char *at = j->keep;
+    for (size_t k = 0; k < i; k++)
+        at += kept_bytes(j->pt, source(j, k, &input));
+    return at + (first - j->slice * j->pt->job.slice_len) * bits / 8;
+}
+
+/** Bytes of n elements from element @p first, and where they begin. */
+static size_t byte_range(const ws_tensor *t, uint64_t first, size_t n, uint64_t *offset)
 {
     const size_t width = ws_dtype_info(t->dtype)->bits;
-    const uint64_t offset = first * width / 8;
-    const size_t bytes = (size_t)((first + n) * width / 8 - offset);
+    *offset = first * width / 8;
+    return (size_t)((first + n) * width / 8 - *offset);
+}
+
+/** Read raw bytes of source @p i unless they are there. */
+static ws_status read_raw(const ws_tile_job *j, const ws_scratch *s, size_t i,
+                          uint64_t first, size_t n, ws_err *err)
+{
+    size_t input;
+    uint64_t offset;
+    const ws_tensor *t = source(j, i, &input);
+    const size_t bytes = byte_range(t, first, n, &offset);
     const ws_plan_input *in = &j->plan->inputs[input];
-    ws_status st = ws_ckpt_read(in->ckpt, t, offset, bytes, dst, err);
-    if (st != WS_OK) {
+    if (j->keep != NULL && j->kept)
+        return WS_OK;
+    const ws_status st =
+        ws_ckpt_read(in->ckpt, t, offset, bytes, raw_at(j, s, i, first), err);
+    if (st != WS_OK)
         ws_err_at(err, in->path, t->name, -1);
-        return st;
-    }
-    atomic_fetch_add_explicit(j->read_bytes, bytes, memory_order_relaxed);
+    else
+        atomic_fetch_add_explicit(j->read_bytes, bytes, memory_order_relaxed);
+    return st;
+}
+
+/** Raw bytes of source @p i into its slice's digest when wanted. */
+static void hash_raw(const ws_tile_job *j, ws_scratch *s, size_t i, uint64_t first,
+                     size_t n)
+{
+    size_t input;
+    uint64_t offset;
+    const ws_tensor *t = source(j, i, &input);
+    const size_t bytes = byte_range(t, first, n, &offset);
+    const void *raw = raw_at(j, s, i, first);
     // a tied partner is hashed under its own name, not here
     if (!j->hash_inputs || strcmp(t->name, j->pt->t.name) != 0)
-        return WS_OK;
+        return;
     if (j->whole_digests != NULL)
-        ws_digest_slices(t, dst, j->whole_digests + input * j->pt->job.n_slices);
+        ws_digest_slices(t, raw, j->whole_digests + input * j->pt->job.n_slices);
     else
-        ws_xxh_stream_add(s->hash[input], dst, bytes);
-    return WS_OK;
+        ws_xxh_stream_add(s->hash[input], raw, bytes);
 }
 
 static ws_status not_finite(const ws_tile_job *j, size_t input, const ws_tensor *t,
@@ -176,40 +252,66 @@ static ws_status not_finite(const ws_tile_job *j, size_t input, const ws_tensor 
     return WS_E_NOT_FINITE;
 }
 
-/** One source's numbers: read into raw, expanded into dst (or read there at once). */
+/** Whether the scan takes the sources as they are stored. */
+static bool is_packed(const ws_tile_job *j)
+{
+    size_t input;
+    bool packed = j->scanning && j->method->passes->packed && j->layout.real == 4;
+    for (size_t i = 0; packed && i < source_count(j); i++)
+        packed = source(j, i, &input)->dtype == WS_DT_BF16;
+    return packed;
+}
+
+/** Read elements first .. first+n-1 of all sources, at most a chunk, unless they are
+ * kept. */
+static ws_status read_sources(const ws_tile_job *j, ws_scratch *s, uint64_t first,
+                              size_t n, ws_err *err)
+{
+    ws_status st = WS_OK;
+    s->first = first;
+    for (size_t i = 0; st == WS_OK && i < source_count(j); i++)
+        st = read_raw(j, s, i, first, n, err);
+    return st;
+}
+
+/** One source's numbers, at *at: expanded into the i-th array where they are not stored
+ * as such. */
 static ws_status load_source(const ws_tile_job *j, ws_scratch *s, size_t i,
-                             uint64_t first, size_t n, void *dst, ws_err *err)
+                             uint64_t first, size_t n, bool packed, const void **at,
+                             ws_err *err)
 {
     size_t input;
     const ws_tensor *t = source(j, i, &input);
-    const ws_dtype own = j->layout.real == 8 ? WS_DT_F64 : WS_DT_F32;
-    void *raw = t->dtype == own ? dst : raw_array(j, s, 0);
-    ws_status st = read_raw(j, s, input, t, first, n, raw, err);
-    if (st != WS_OK)
-        return st;
-    if (raw != dst) {
-        if (own == WS_DT_F64)
-            ws_to_f64(t->dtype, raw, dst, n);
-        else
-            ws_to_f32(t->dtype, raw, dst, n);
-    }
-    if (j->plan->req->write.allow_nonfinite || j->scanning)
+    const ws_dtype own = packed                ? t->dtype
+                         : j->layout.real == 8 ? WS_DT_F64
+                                               : WS_DT_F32;
+    const void *raw = raw_at(j, s, i, first);
+    void *dst = real_array(j, s, i);
+    *at = t->dtype == own ? raw : dst;
+    hash_raw(j, s, i, first, n);
+    if (t->dtype != own && own == WS_DT_F64)
+        ws_to_f64(t->dtype, raw, dst, n);
+    else if (t->dtype != own)
+        ws_to_f32(t->dtype, raw, dst, n);
+    if (j->plan->req->write.allow_nonfinite || j->scanning ||
+        (t->dtype == WS_DT_BF16 && ws_all_finite_bf16(raw, n)))
         return WS_OK;
-    const size_t bad = own == WS_DT_F64 ? ws_first_nonfinite_f64(dst, n)
-                                        : ws_first_nonfinite_f32(dst, n);
+    const size_t bad = own == WS_DT_F64 ? ws_first_nonfinite_f64(*at, n)
+                                        : ws_first_nonfinite_f32(*at, n);
     return bad == n ? WS_OK : not_finite(j, input, t, first + bad, err);
 }
 
-ws_status ws_tile_load(const ws_tile_job *j, ws_scratch *s, uint64_t first, size_t n,
-                       ws_tile *tile, ws_err *err)
+/** Elements first .. first+n-1 of what was read, as numbers; tile is ready for the
+ * method but for out. Bytes are hashed when wanted. WS_E_NOT_FINITE unless allowed. */
+static ws_status load_tile(const ws_tile_job *j, ws_scratch *s, uint64_t first,
+                           size_t n, ws_tile *tile, ws_err *err)
 {
     const size_t n_sources = source_count(j), base = j->pt->base != NULL ? 1 : 0;
+    const bool packed = is_packed(j);
     for (size_t i = 0; i < n_sources; i++) {
-        void *dst = real_array(j, s, i);
-        ws_status st = load_source(j, s, i, first, n, dst, err);
+        ws_status st = load_source(j, s, i, first, n, packed, &s->in[i], err);
         if (st != WS_OK)
             return st;
-        s->in[i] = dst;
     }
     for (size_t i = 0; i < j->layout.n_tmp; i++)
         s->tmp[i] = real_array(j, s, j->layout.n_sources + i);
@@ -219,6 +321,7 @@ ws_status ws_tile_load(const ws_tile_job *j, ws_scratch *s, uint64_t first, size
         .slice = j->slice,
         .base = base ? s->in[0] : NULL,
         .in = s->in + base,
+        .packed = packed,
         .out = real_array(j, s, j->layout.n_sources + j->layout.n_tmp),
         .tmp = s->tmp,
         .carry = s->carry,
@@ -261,13 +364,14 @@ static ws_status check_store(const ws_tile_job *j, const ws_store_tally *t,
     return WS_E_NOT_FINITE;
 }
 
-/** Round the numbers at @p x into the output's dtype. */
+/** Round the numbers at @p x into the output's dtype, at their place in the chunk. */
 static ws_status store(const ws_tile_job *j, ws_scratch *s, const void *x,
                        uint64_t first, size_t n, double *sums, void **bytes,
                        ws_err *err)
 {
     ws_store_tally tally = { .first_bad = SIZE_MAX };
-    void *raw = raw_array(j, s, 1);
+    const unsigned width = ws_dtype_info(j->pt->t.dtype)->bits / 8u;
+    void *raw = out_array(j, s) + (first - s->first) * width;
     if (j->layout.real == 8)
         ws_from_f64(j->pt->t.dtype, x, raw, n, &tally);
     else
@@ -276,9 +380,16 @@ static ws_status store(const ws_tile_job *j, ws_scratch *s, const void *x,
     return check_store(j, &tally, first, sums, err);
 }
 
-ws_status ws_tile_apply(const ws_tile_job *j, ws_scratch *s, ws_tile *tile,
-                        ws_exec_mode mode, double *sums, void **bytes, ws_err *err)
+const void *ws_tile_bytes(const ws_tile_job *j, const ws_scratch *s)
 {
+    return out_array(j, s);
+}
+
+/** Apply the method, round into the chunk's bytes, add to the sums in s->lanes. */
+static ws_status apply_tile(const ws_tile_job *j, ws_scratch *s, ws_tile *tile,
+                            ws_exec_mode mode, double *sums, ws_err *err)
+{
+    void *bytes;
     j->method->apply(&j->pt->job, j->state, tile);
     const bool wide = j->layout.real == 8;
     if (selects_equal(j))
@@ -287,7 +398,7 @@ ws_status ws_tile_apply(const ws_tile_job *j, ws_scratch *s, ws_tile *tile,
         ws_sums_l1(wide, tile, j->pt->job.n_models, s->lanes);
         return WS_OK;
     }
-    ws_status st = store(j, s, tile->out, tile->first, tile->n, sums, bytes, err);
+    ws_status st = store(j, s, tile->out, tile->first, tile->n, sums, &bytes, err);
     if (st != WS_OK || mode == WS_EXEC_MAKE)
         return st;
     if (tile->base == NULL) {
@@ -299,40 +410,88 @@ ws_status ws_tile_apply(const ws_tile_job *j, ws_scratch *s, ws_tile *tile,
     if (j->pt->t.dtype != (wide ? WS_DT_F64 : WS_DT_F32)) {
         back = real_array(j, s, j->layout.n_sources + j->layout.n_tmp + 1);
         if (wide)
-            ws_to_f64(j->pt->t.dtype, *bytes, back, tile->n);
+            ws_to_f64(j->pt->t.dtype, bytes, back, tile->n);
         else
-            ws_to_f32(j->pt->t.dtype, *bytes, back, tile->n);
+            ws_to_f32(j->pt->t.dtype, bytes, back, tile->n);
     }
     ws_sums_update(wide, tile, back, &j->pt->job, j->pt->model_of, j->plan->n_models,
                    s->lanes, &sums[WS_SUM_CHANGED]);
     return WS_OK;
 }
 
-ws_status ws_tile_copy(const ws_tile_job *j, ws_scratch *s, uint64_t first, size_t n,
-                       double *sums, void **bytes, ws_err *err)
+ws_status ws_tile_scan(const ws_tile_job *j, ws_scratch *s, int pass, uint64_t first,
+                       size_t n, void *partial, bool *different, ws_err *err)
 {
-    const size_t n_sources = source_count(j);
-    void *spare = real_array(j, s, 0);
-    for (size_t i = 0; i < n_sources; i++) {
+    const ws_job *job = &j->pt->job;
+    ws_status st = read_sources(j, s, first, n, err);
+    for (size_t i = 0, len; st == WS_OK && i < n; i += len) {
+        ws_tile tile;
+        len = n - i < j->layout.tile ? n - i : j->layout.tile;
+        st = load_tile(j, s, first + i, len, &tile, err);
+        if (st != WS_OK)
+            break;
+        j->method->passes->scan(job, pass, j->state, &tile, partial);
+        if (different != NULL && !*different)
+            *different =
+                ws_count_changed(j->layout.real == 8, &tile, job->n_models) > 0;
+    }
+    return st;
+}
+
+ws_status ws_tile_apply(const ws_tile_job *j, ws_scratch *s, uint64_t first, size_t n,
+                        ws_exec_mode mode, double *sums, ws_err *err)
+{
+    ws_status st = read_sources(j, s, first, n, err);
+    for (size_t i = 0, len; st == WS_OK && i < n; i += len) {
+        ws_tile tile;
+        len = n - i < j->layout.tile ? n - i : j->layout.tile;
+        st = load_tile(j, s, first + i, len, &tile, err);
+        if (st == WS_OK)
+            st = apply_tile(j, s, &tile, mode, sums, err);
+    }
+    return st;
+}
+
+/** The bytes of a source in the output's dtype. */
+static ws_status convert(const ws_tile_job *j, ws_scratch *s, const ws_tensor *t,
+                         const unsigned char *raw, uint64_t first, size_t n,
+                         double *sums, ws_err *err)
+{
+    void *spare = real_array(j, s, 0), *bytes;
+    const unsigned width = ws_dtype_info(t->dtype)->bits / 8u;
+    ws_status st = WS_OK;
+    for (size_t i = 0, len; st == WS_OK && i < n; i += len) {
+        len = n - i < j->layout.tile ? n - i : j->layout.tile;
+        if (j->layout.real == 8)
+            ws_to_f64(t->dtype, raw + i * width, spare, len);
+        else
+            ws_to_f32(t->dtype, raw + i * width, spare, len);
+        st = store(j, s, spare, first + i, len, sums, &bytes, err);
+    }
+    return st;
+}
+
+ws_status ws_tile_copy(const ws_tile_job *j, ws_scratch *s, uint64_t first, size_t n,
+                       double *sums, const void **bytes, ws_err *err)
+{
+    ws_status st = WS_OK;
+    s->first = first;
+    for (size_t i = 0; st == WS_OK && i < source_count(j); i++) {
         size_t input;
         const ws_tensor *t = source(j, i, &input);
         const bool wanted = (int)input == j->pt->copy_from;
         if (!wanted && !j->hash_inputs)
             continue;
+        const void *raw = raw_at(j, s, i, first);
+        st = read_raw(j, s, i, first, n, err);
+        if (st == WS_OK)
+            hash_raw(j, s, i, first, n);
+        if (!wanted || st != WS_OK)
+            continue;
         const bool same = t->dtype == j->pt->t.dtype;
-        void *raw = wanted && same ? raw_array(j, s, 1) : raw_array(j, s, 0);
-        ws_status st = read_raw(j, s, input, t, first, n, raw, err);
-        if (st == WS_OK && wanted && !same) {
-            if (j->layout.real == 8)
-                ws_to_f64(t->dtype, raw, spare, n);
-            else
-                ws_to_f32(t->dtype, raw, spare, n);
-            st = store(j, s, spare, first, n, sums, bytes, err);
-        } else if (wanted) {
-            *bytes = raw;
-        }
-        if (st != WS_OK)
-            return st;
+        *bytes = same ? raw : out_array(j, s);
+        if (!same)
+            st = convert(j, s, t, raw, first, n, sums, err);
     }
-    return WS_OK;
+    return st;
 }
