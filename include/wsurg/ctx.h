@@ -43,6 +43,7 @@ typedef struct ws_ctx {
                                signal; may be NULL */
     bool strict;            /**< warnings (not those tagged "note") make a run fail with
                     WS_E_STRICT before its output shows */
+    bool dequantise; /**< FP8 models are read as the numbers that they stand for */
 } ws_ctx;
 
 #define WS_CTX_INIT                                                                    \

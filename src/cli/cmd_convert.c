@@ -76,6 +76,7 @@ static ws_status gguf_run(ws_run *run, struct convert_args *a)
     ws_gguf_result *r = NULL;
     ws_err err = WS_ERR_INIT;
     a->merge.model.dtype.keep = true;
+    run->ctx.dequantise = a->merge.dequantise;
     ws_model_args_fill(&a->merge.model, &req.write);
     run->target = req.write.out;
     if (ws_gguf_write(&r, &req, &run->ctx, &err))
@@ -118,6 +119,8 @@ static const ws_opt convert_opts[] = {
             "GGUF without a tokenizer"),
     WS_WORD(struct convert_args, merge.model.overflow, "overflow", "error|saturate", 0,
             "a value too large for the dtype"),
+    WS_FLAG(struct convert_args, merge.dequantise, "dequantise", 0,
+            "FP8 weights with scales become numbers: F32, or --dtype"),
     WS_SIZE_OR(struct convert_args, merge.model.shard_size, "shard-size",
                "SIZE|like-base", "like-base",
                "largest file of a directory (like-base)"),

@@ -12,6 +12,8 @@
 const ws_opt ws_opts_merge[] = {
     WS_TEXT(struct merge_args, recipe, "recipe", 'r', "FILE",
             "take models, method and parameters from a YAML recipe"),
+    WS_FLAG(struct merge_args, dequantise, "dequantise", 0,
+            "FP8 weights with scales are read as numbers"),
     WS_FLAG(struct merge_args, lenient, "lenient", 0,
             "what has no effect in a recipe is a warning, no mistake"),
     WS_TEXT(struct merge_args, base, "base", 0, "M",
@@ -94,6 +96,7 @@ void ws_merge_plan(ws_run *run, struct merge_args *a)
                  ws_stdin_take(run, &a->from_stdin, &a->base, 1, out)))
         return;
     const ws_write_opts part = a->req.write;
+    run->ctx.dequantise = a->dequantise;
     ws_model_args_fill(&a->model, &a->req.write);
     a->req.write.part = part.part;
     a->req.write.parts = part.parts;

@@ -15,6 +15,7 @@
 #include "ckpt/stage_manifest.h"
 #include "engine/parts.h"
 #include "hf/companions.h"
+#include "hf/quantized.h"
 #include "hf/shards.h"
 #include "hf/taskvec_source.h"
 #include "wsurg/text.h"
@@ -249,9 +250,12 @@ static ws_status put_companions(const ws_finish *f, const ws_digests *d, ws_err 
         from = ws_ckpt_home(plan->inputs[0].ckpt);
     if (from == NULL)
         return WS_OK;
+    const bool keep = plan->req->write.dtype_keep;
+    const bool numbers = ws_quant_is_numbers(plan->inputs[0].ckpt);
     const ws_companion_opts o = {
-        .dtype_set = !plan->req->write.dtype_keep,
-        .dtype = plan->req->write.dtype,
+        .dtype_set = !keep || numbers,
+        .dtype = keep ? WS_DT_F32 : plan->req->write.dtype,
+        .dequantised = numbers,
         .untie = plan->priv->tie_cleared,
         .vocab_size = plan->priv->vocab_size,
         .tokenizer_from = plan->priv->tokenizer_from,

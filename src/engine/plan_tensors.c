@@ -6,8 +6,8 @@
 #include <string.h>
 
 #include "base/hash.h"
-#include "base/json.h"
 #include "engine/plan_internal.h"
+#include "hf/quantized.h"
 #include "wsurg/source.h"
 #include "wsurg/text.h"
 
@@ -32,50 +32,16 @@ const ws_tensor *ws_plan_source(const ws_plan *plan, const ws_plan_tensor *pt, s
     return t != NULL && strcmp(t->name, pt->t.name) == 0 ? t : NULL;
 }
 
-static bool ends_with(const char *s, const char *tail)
+/** Packed and scaled weights are not the numbers that they seem to be; what passes
+ * them through may. */
+static void check_quantised(ws_plan *plan, size_t input)
 {
-    const size_t n = strlen(s), m = strlen(tail);
-    return n >= m && strcmp(s + n - m, tail) == 0;
-}
-
-static bool is_f8(ws_dtype d)
-{
-    return d == WS_DT_F8_E4M3 || d == WS_DT_F8_E5M2;
-}
-
-/** F8 weights whose scales lie elsewhere are not the numbers that they seem to be. */
-static void check_scaled_f8(ws_plan *plan, size_t input)
-{
-    const ws_ckpt *c = plan->inputs[input].ckpt;
-    const ws_tensor *f8 = NULL, *scale = NULL;
-    for (size_t i = 0; i < ws_ckpt_count(c); i++) {
-        const ws_tensor *t = ws_ckpt_tensor(c, i);
-        if (is_f8(t->dtype) && f8 == NULL)
-            f8 = t;
-        if (ends_with(t->name, "_scale") || ends_with(t->name, "_scale_inv"))
-            scale = t;
-    }
-    if (f8 == NULL)
+    ws_err err = WS_ERR_INIT;
+    const bool through = plan->method != NULL && plan->req->write.dtype_keep &&
+                         strcmp(plan->method->name, "passthrough") == 0;
+    if (through || ws_quant_refuse(plan->inputs[input].ckpt, &err) == WS_OK)
         return;
-    size_t len;
-    const char *config = ws_ckpt_config(c, &len);
-    cJSON *tree = NULL;
-    bool quantized = false;
-    if (config != NULL && ws_json_parse(&tree, config, len, NULL) == WS_OK)
-        quantized =
-            cJSON_GetObjectItemCaseSensitive(tree, "quantization_config") != NULL;
-    cJSON_Delete(tree);
-    if (scale == NULL && !quantized)
-        return;
-    ws_err *e =
-        ws_diag_report(plan->priv->errors, WS_E_UNSUPPORTED, NULL,
-                       "%s weights are scaled by %s%s%s: no arithmetic on them",
-                       ws_dtype_info(f8->dtype)->name,
-                       scale != NULL ? "tensor '" : "quantization_config",
-                       scale != NULL ? scale->name : "", scale != NULL ? "'" : "");
-    if (e != NULL)
-        ws_err_at(e, plan->inputs[input].path, f8->name, -1);
-    ws_err_hint(e, "dequantise the model first, or merge its unquantised original");
+    ws_diag_add(plan->priv->errors, &err);
 }
 
 /** Add @p name to the names of the union unless another input came with it before. */
@@ -352,7 +318,7 @@ void ws_plan_match(ws_plan *plan)
     size_t most = 0;
     for (size_t k = 0; k < plan->n_inputs; k++) {
         if (plan->priv->given == NULL)
-            check_scaled_f8(plan, k);
+            check_quantised(plan, k);
         most += ws_ckpt_count(plan->inputs[k].ckpt);
     }
     struct column col = { .t = ws_plan_alloc(plan, plan->n_inputs + 1, sizeof *col.t) };

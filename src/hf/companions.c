@@ -197,6 +197,12 @@ static ws_status put_config(struct carry *c, const char *path, ws_err *err)
     ws_free(text);
     if (!b.failed && c->o->dtype_set)
         edit_dtype(&b, c->o->dtype);
+    if (!b.failed && c->o->dequantised) {
+        ws_buf next = { 0 };
+        ws_config_remove(&next, b.p, b.n, "quantization_config");
+        ws_buf_free(&b);
+        b = next;
+    }
     if (!b.failed && c->o->untie)
         edit_untie(&b);
     if (!b.failed && c->o->layer_from != NULL)

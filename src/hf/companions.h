@@ -11,7 +11,8 @@
 typedef struct ws_companion_opts {
     bool dtype_set; /**< weights were written as .dtype */
     ws_dtype dtype;
-    bool untie; /**< the head is written as a tensor of its own */
+    bool untie;       /**< the head is written as a tensor of its own */
+    bool dequantised; /**< weights are numbers now: quantization_config goes */
     const char
         *folder; /**< of the output that they go to, "residual/"; NULL: its top */
     uint64_t vocab_size;        /**< the embedding has so many rows now; 0: as it was */

@@ -310,3 +310,25 @@ void ws_config_add(ws_buf *out, const char *text, size_t len, const char *key,
     ws_buf_puts(out, value);
     ws_buf_add(out, after, (size_t)(end - after));
 }
+
+void ws_config_remove(ws_buf *out, const char *text, size_t len, const char *key)
+{
+    const char *end = text + len, *before = skip_space(text, end) + 1, *open = before;
+    struct member m, next;
+    while (next_member(before, end, &m) && !name_is(&m, key))
+        before = m.stop;
+    if (!next_member(before, end, &m)) {
+        ws_buf_add(out, text, len);
+        return;
+    }
+    // of the first member the comma behind it goes, of others the one in front
+    const bool first = before == open;
+    const char *after = m.stop;
+    if (first && next_member(after, end, &next)) {
+        ws_buf_add(out, text, (size_t)(m.name - text));
+        after = next.name;
+    } else {
+        ws_buf_add(out, text, (size_t)(before - text));
+    }
+    ws_buf_add(out, after, (size_t)(end - after));
+}

@@ -48,4 +48,9 @@ WS_API size_t ws_config_layers(ws_buf *out, const char *text, size_t len, uint32
 WS_API void ws_config_add(ws_buf *out, const char *text, size_t len, const char *key,
                           const char *value);
 
+/** Copy @p text to @p out without the top level's member @p key, if it is there.
+ * @pre checked by ws_config_check() */
+WS_API void ws_config_remove(ws_buf *out, const char *text, size_t len,
+                             const char *key);
+
 #endif

@@ -9,6 +9,7 @@
 
 #include "ckpt/ckpt_internal.h"
 #include "hf/hub.h"
+#include "hf/quantized.h"
 #include "wsurg/text.h"
 
 static bool exists(const char *path)
@@ -235,8 +236,8 @@ ws_status ws_source_refuse_kind(ws_ckpt_kind kind, ws_err *err)
     return WS_E_USAGE;
 }
 
-ws_status ws_source_open(ws_ckpt **out, const char *path, ws_fold_dtype dtype,
-                         const ws_ctx *ctx, ws_err *err)
+static ws_status open_any(ws_ckpt **out, const char *path, ws_fold_dtype dtype,
+                          const ws_ctx *ctx, ws_err *err)
 {
     bool is_one = false;
     ws_status st = exists(path) ? decomposed_open(out, path, &is_one, dtype, ctx, err)
@@ -248,4 +249,19 @@ ws_status ws_source_open(ws_ckpt **out, const char *path, ws_fold_dtype dtype,
     if (is_adapter_alone(path))
         return adapter_open(out, path, ctx, err);
     return ws_ckpt_open(out, path, ctx == NULL ? NULL : ctx->warnings, err);
+}
+
+ws_status ws_source_open(ws_ckpt **out, const char *path, ws_fold_dtype dtype,
+                         const ws_ctx *ctx, ws_err *err)
+{
+    ws_ckpt *c = NULL;
+    ws_status st = open_any(&c, path, dtype, ctx, err);
+    if (st == WS_OK && ctx != NULL && ctx->dequantise && !ws_source_is_adapted(c)) {
+        st = ws_quant_numbers(out, c, err);
+        if (st != WS_OK)
+            ws_ckpt_free(c);
+    } else if (st == WS_OK) {
+        *out = c;
+    }
+    return st;
 }

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "hf/quantized.h"
 #include "wsurg/digest.h"
 #include "wsurg/source.h"
 
@@ -76,10 +77,11 @@ ws_status ws_tv_open_model(ws_ckpt **out, const char *path, const ws_ctx *ctx,
     if (st != WS_OK)
         return ws_err_at(err, path, NULL, -1), st;
     const ws_ckpt_kind kind = ws_ckpt_kind_of(*out);
-    if (kind == WS_KIND_MODEL)
+    const ws_status why = kind == WS_KIND_MODEL ? ws_quant_refuse(*out, err)
+                                                : ws_source_refuse_kind(kind, err);
+    if (why == WS_OK)
         return WS_OK;
     ws_ckpt_free(*out);
     *out = NULL;
-    ws_source_refuse_kind(kind, err);
-    return ws_err_at(err, path, NULL, -1), WS_E_USAGE;
+    return ws_err_at(err, path, NULL, -1), why;
 }
