@@ -128,16 +128,19 @@ typedef struct ws_lora_combine_req {
 typedef struct ws_lora_module {
     const char *name;
     int64_t rank;
-    double norm;  /**< of the update; NAN where it was not computed */
-    double error; /**< share of the norm that the cut leaves out; 0: none */
+    double norm;     /**< of the update; NAN where it was not computed */
+    double error;    /**< share of the norm that the cut leaves out; 0: none */
+    double rounding; /**< share of the norm that rounding the factors to their dtype
+                        changes; the two together bound the whole error */
 } ws_lora_module;
 
 typedef struct ws_lora_combined {
     ws_manifest *files;
     ws_lora_module *modules; /**< (n_modules) by name */
     size_t n_modules;
-    int64_t rank; /**< largest */
-    double error; /**< left out of all modules over the norm of all; NAN unknown */
+    int64_t rank;    /**< largest */
+    double error;    /**< left out of all modules over the norm of all; NAN unknown */
+    double rounding; /**< likewise */
     ws_arena arena;
 } ws_lora_combined;
 

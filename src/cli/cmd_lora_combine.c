@@ -52,11 +52,12 @@ static void result_show(ws_run *run, const ws_lora_combined *c, const char *out)
 {
     cJSON *to = ws_run_result(run), *list, *o;
     size_t index[WORST];
-    char share[24];
+    char cut[24], rounding[24];
     ws_adapter_outputs_json(to, out, c->files);
     ws_j_u64(to, "modules", c->n_modules);
     ws_j_u64(to, "rank", (uint64_t)c->rank);
     ws_j_num(to, "error", c->error);
+    ws_j_num(to, "rounding", c->rounding);
     list = ws_j_arr(to, "worst");
     const size_t n = worst_find(c, index);
     for (size_t i = 0; i < n; i++) {
@@ -66,12 +67,19 @@ static void result_show(ws_run *run, const ws_lora_combined *c, const char *out)
         ws_j_u64(o, "rank", (uint64_t)m->rank);
         ws_j_num(o, "norm", m->norm);
         ws_j_num(o, "error", m->error);
+        ws_j_num(o, "rounding", m->rounding);
     }
     ws_run_flush(run);
-    ws_show_share(c->error, 2, share);
-    ws_run_row(run, 9, "modules", "%zu · rank up to %lld%s%s", c->n_modules,
-               (long long)c->rank, isfinite(c->error) ? " · left out by the cut: " : "",
-               isfinite(c->error) ? share : "");
+    ws_show_share(c->error, 2, cut);
+    ws_show_share(c->rounding, 2, rounding);
+    const bool exact = c->error == 0.0 && c->rounding == 0.0;
+    if (exact)
+        ws_run_row(run, 9, "modules", "%zu · rank up to %lld · exact", c->n_modules,
+                   (long long)c->rank);
+    else
+        ws_run_row(run, 9, "modules",
+                   "%zu · rank up to %lld · left out by the cut: %s · by rounding: %s",
+                   c->n_modules, (long long)c->rank, cut, rounding);
     ws_run_row(run, 9, "wrote", "%s", out);
 }
 

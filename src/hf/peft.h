@@ -51,6 +51,20 @@ WS_API ws_status ws_adapter_sink_finish(ws_adapter_sink *s, const char *content,
 /** What the file of weights holds once finished; borrowed from the sink. */
 WS_API ws_stage_expect ws_adapter_sink_expect(const ws_adapter_sink *s);
 
+/**
+ * A sink whose output is an adapter directory of its own, at @p target.
+ * @return as ws_adapter_write()
+ */
+WS_API ws_status ws_adapter_sink_create(ws_adapter_sink **out,
+                                        const ws_adapter_spec *spec,
+                                        const ws_adapter_target *target,
+                                        const ws_ctx *ctx, ws_err *err);
+
+/** Of ws_adapter_sink_create(): finish it, check what is staged, and show it.
+ * @param files  out, may be NULL: the manifest, to be freed */
+WS_API ws_status ws_adapter_sink_show(ws_adapter_sink *s, const ws_ctx *ctx,
+                                      ws_manifest **files, ws_err *err);
+
 /** NULL is fine. */
 WS_API void ws_adapter_sink_close(ws_adapter_sink *s);
 

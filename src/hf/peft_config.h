@@ -8,6 +8,7 @@
 
 #include "wsurg/adapter.h"
 #include "wsurg/pattern.h"
+#include "wsurg/text.h"
 
 /** One key of rank_pattern or alpha_pattern, in file order. */
 typedef struct ws_peft_rule {
@@ -58,5 +59,12 @@ bool ws_peft_is_saved(const ws_peft_config *c, const char *module);
 
 /** The rows of trainable_token_indices for @p module; NULL when there are none. */
 const cJSON *ws_peft_token_rows(const ws_peft_config *c, const char *module);
+
+/**
+ * The text of a configuration for what @p spec describes, onto @p out. The most
+ * frequent rank and alpha stand in `r` and `lora_alpha`, others in the patterns.
+ * @return WS_OK; WS_E_MEMORY
+ */
+ws_status ws_peft_config_text(ws_buf *out, const ws_adapter_spec *spec, ws_err *err);
 
 #endif

@@ -15,6 +15,7 @@
 #include "ckpt/stage.h"
 #include "ckpt/stage_manifest.h"
 #include "hf/peft.h"
+#include "hf/peft_config.h"
 #include "ws_config.h"
 #include "wsurg/adapter.h"
 #include "wsurg/digest.h"
@@ -42,8 +43,6 @@ struct writer {
     size_t module;      // that items are being made of
     ws_tensor **order;  // (n) as they lie in the file
     ws_xxh128 *digests; // (n) in that order, at the end
-    int64_t r;          // most frequent
-    double alpha;       // most frequent among those of that rank
     ws_arena arena;
     int id; // of the staged file of weights
     uint64_t header_len;
@@ -236,154 +235,6 @@ static ws_status header_make(struct writer *w, const char *content, uint8_t **ou
     return ws_st_header(out, len, w->order, w->n, meta, n, err);
 }
 
-/* ---- configuration ---- */
-
-/** The most frequent rank, then alpha among the modules of that rank. */
-static void common_find(struct writer *w)
-{
-    const ws_adapter_spec *s = w->spec;
-    size_t best = 0;
-    w->r = 8;
-    w->alpha = 8;
-    for (size_t i = 0; i < s->n_modules; i++) {
-        size_t same = 0;
-        for (size_t k = 0; k < s->n_modules; k++)
-            same += s->modules[k].r == s->modules[i].r &&
-                    s->modules[k].alpha == s->modules[i].alpha;
-        if (same <= best)
-            continue;
-        best = same;
-        w->r = s->modules[i].r;
-        w->alpha = s->modules[i].alpha;
-    }
-}
-
-static void put_string(ws_buf *b, const char *s)
-{
-    if (s == NULL)
-        ws_buf_puts(b, "null");
-    else
-        ws_buf_json_string(b, s, strlen(s));
-}
-
-/** The shortest text that reads back as @p x; whole numbers without exponent: Python
- * takes 1e+01 for a float, which is no rank. */
-static void put_number(ws_buf *b, double x)
-{
-    char text[32];
-    if (x == floor(x) && fabs(x) < 1e15) {
-        ws_buf_printf(b, "%.0f", x);
-        return;
-    }
-    for (int digits = 1; digits <= 17; digits++) {
-        snprintf(text, sizeof text, "%.*g", digits, x);
-        if (strtod(text, NULL) == x)
-            break;
-    }
-    ws_buf_puts(b, text);
-}
-
-static int compare_text(const void *a, const void *b)
-{
-    return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-
-/** A sorted list of strings, as PEFT indents it; null when there are none. */
-static void put_list(ws_buf *b, const char **list, size_t n)
-{
-    if (n == 0) {
-        ws_buf_puts(b, "null");
-        return;
-    }
-    qsort((void *)list, n, sizeof *list, compare_text);
-    ws_buf_putc(b, '[');
-    for (size_t i = 0; i < n; i++) {
-        ws_buf_puts(b, i == 0 ? "\n    " : ",\n    ");
-        put_string(b, list[i]);
-    }
-    ws_buf_puts(b, "\n  ]");
-}
-
-/** rank_pattern or alpha_pattern: modules unlike the most, each under its path. */
-static void put_pattern(ws_buf *b, const struct writer *w, bool rank)
-{
-    const ws_adapter_spec *s = w->spec;
-    bool any = false;
-    for (size_t i = 0; i < s->n_modules; i++) {
-        const ws_adapter_factors *m = &s->modules[i];
-        if (rank ? m->r == w->r : m->alpha == w->alpha)
-            continue;
-        ws_buf_puts(b, any ? ",\n    " : "{\n    ");
-        put_string(b, m->path);
-        ws_buf_puts(b, ": ");
-        put_number(b, rank ? (double)m->r : m->alpha);
-        any = true;
-    }
-    ws_buf_puts(b, any ? "\n  }" : "{}");
-}
-
-/** Modules of the copies that are no plain biases. */
-static size_t saved_list(struct writer *w, const char **list)
-{
-    const ws_adapter_spec *s = w->spec;
-    size_t n = 0;
-    for (size_t i = 0; i < s->n_copies; i++) {
-        const char *dot = strrchr(s->copies[i].name, '.');
-        const size_t len =
-            dot == NULL ? strlen(s->copies[i].name) : (size_t)(dot - s->copies[i].name);
-        char *module = ws_arena_alloc(&w->arena, len + 1);
-        if (module == NULL || s->copies[i].bias)
-            continue;
-        memcpy(module, s->copies[i].name, len);
-        bool seen = false;
-        for (size_t k = 0; k < n; k++)
-            seen |= strcmp(list[k], module) == 0;
-        if (!seen)
-            list[n++] = module;
-    }
-    return n;
-}
-
-static ws_status config_make(struct writer *w, ws_buf *b, ws_err *err)
-{
-    const ws_adapter_spec *s = w->spec;
-    const char **list = ws_calloc(s->n_modules + s->n_copies + 1, sizeof *list);
-    bool biases = false;
-    if (list == NULL)
-        return no_memory(err);
-    for (size_t i = 0; i < s->n_copies; i++)
-        biases |= s->copies[i].bias;
-    common_find(w);
-    ws_buf_puts(b, "{\n  \"alpha_pattern\": ");
-    put_pattern(b, w, false);
-    ws_buf_puts(b, ",\n  \"auto_mapping\": null,\n  \"base_model_name_or_path\": ");
-    put_string(b, s->base);
-    ws_buf_printf(b, ",\n  \"bias\": \"%s\",\n  \"fan_in_fan_out\": %s",
-                  biases ? "all" : "none", s->fan_in_fan_out ? "true" : "false");
-    ws_buf_puts(b, ",\n  \"inference_mode\": true,\n  \"init_lora_weights\": true,\n"
-                   "  \"lora_alpha\": ");
-    put_number(b, w->alpha);
-    ws_buf_puts(b, ",\n  \"lora_bias\": false,\n  \"lora_dropout\": 0.0,\n"
-                   "  \"modules_to_save\": ");
-    put_list(b, list, saved_list(w, list));
-    ws_buf_printf(b, ",\n  \"peft_type\": \"LORA\",\n  \"r\": %lld", (long long)w->r);
-    ws_buf_puts(b, ",\n  \"rank_pattern\": ");
-    put_pattern(b, w, true);
-    ws_buf_puts(b, ",\n  \"revision\": null,\n  \"target_modules\": ");
-    for (size_t i = 0; i < s->n_modules; i++)
-        list[i] = s->modules[i].path;
-    if (s->n_modules == 0)
-        ws_buf_puts(b, "[]");
-    else
-        put_list(b, list, s->n_modules);
-    ws_buf_puts(b, ",\n  \"task_type\": ");
-    put_string(b, s->task == NULL ? "CAUSAL_LM" : s->task);
-    ws_buf_printf(b, ",\n  \"use_dora\": %s,\n  \"use_rslora\": %s\n}\n",
-                  s->dora ? "true" : "false", s->rslora ? "true" : "false");
-    ws_free((void *)list);
-    return b->failed ? no_memory(err) : WS_OK;
-}
-
 /* ---- the directory ---- */
 
 static char *path_make(struct writer *w, const char *name)
@@ -476,47 +327,11 @@ static ws_status files_close(struct writer *w, ws_stage *stage, char content[48]
     ws_status st =
         name == NULL ? no_memory(err) : weights_close(w, stage, content, err);
     if (st == WS_OK)
-        st = config_make(w, &config, err);
+        st = ws_peft_config_text(&config, w->spec, err);
     if (st == WS_OK)
         st = ws_stage_put(stage, name, config.p, config.n, err);
     ws_buf_free(&config);
     return st;
-}
-
-static ws_status files_write(struct writer *w, ws_stage *stage, char content[48],
-                             ws_err *err)
-{
-    const ws_status st = weights_open(w, stage, err);
-    return st == WS_OK ? files_close(w, stage, content, err) : st;
-}
-
-static ws_status directory_write(struct writer *w, const ws_ctx *ctx,
-                                 ws_manifest **files, ws_err *err)
-{
-    const ws_adapter_target *t = w->target;
-    const ws_stage_opts o = { .target = t->out,
-                              .is_dir = true,
-                              .force = t->force,
-                              .key = "00000000000000000000000000000000",
-                              .inputs = t->inputs,
-                              .n_inputs = t->n_inputs };
-    ws_stage *stage = NULL;
-    char content[48];
-    ws_status st = ws_stage_open(&stage, &o, ctx == NULL ? NULL : ctx->warnings, err);
-    if (st == WS_OK)
-        st = files_write(w, stage, content, err);
-    if (st == WS_OK)
-        st = show(w, stage, content, ctx, files, err);
-    ws_stage_close(stage, false);
-    return st;
-}
-
-static void writer_free(struct writer *w)
-{
-    ws_free(w->items);
-    ws_free(w->order);
-    ws_free(w->digests);
-    ws_arena_free(&w->arena);
 }
 
 struct ws_adapter_sink {
@@ -524,36 +339,84 @@ struct ws_adapter_sink {
     ws_adapter_spec spec;
     ws_adapter_target target;
     ws_stage *stage;
+    bool owned; // the stage is the sink's
 };
 
 void ws_adapter_sink_close(ws_adapter_sink *s)
 {
     if (s == NULL)
         return;
-    writer_free(&s->w);
+    if (s->owned)
+        ws_stage_close(s->stage, false);
+    ws_free(s->w.items);
+    ws_free(s->w.order);
+    ws_free(s->w.digests);
+    ws_arena_free(&s->w.arena);
     ws_free(s);
+}
+
+/** A sink into @p folder of a stage that is still to be set. */
+static ws_adapter_sink *sink_new(const ws_adapter_spec *spec,
+                                 const ws_adapter_target *target, const char *folder)
+{
+    ws_adapter_sink *s = ws_calloc(1, sizeof *s);
+    if (s == NULL)
+        return NULL;
+    s->spec = *spec;
+    s->target = *target;
+    s->w = (struct writer){ .spec = &s->spec, .target = &s->target, .folder = folder };
+    return s;
+}
+
+static ws_status sink_start(ws_adapter_sink *s, ws_err *err)
+{
+    ws_status st = items_make(&s->w, err);
+    if (st == WS_OK)
+        st = order_make(&s->w, err);
+    return st == WS_OK ? weights_open(&s->w, s->stage, err) : st;
 }
 
 ws_status ws_adapter_sink_open(ws_adapter_sink **out, const ws_adapter_spec *spec,
                                bool no_provenance, ws_stage *stage, const char *folder,
                                ws_err *err)
 {
-    ws_adapter_sink *s = ws_calloc(1, sizeof *s);
+    const ws_adapter_target target = { .no_provenance = no_provenance };
+    ws_adapter_sink *s = sink_new(spec, &target, folder);
     if (s == NULL)
         return no_memory(err);
-    s->spec = *spec;
-    s->target.no_provenance = no_provenance;
     s->stage = stage;
-    s->w = (struct writer){ .spec = &s->spec, .target = &s->target, .folder = folder };
-    ws_status st = items_make(&s->w, err);
-    if (st == WS_OK)
-        st = order_make(&s->w, err);
-    if (st == WS_OK)
-        st = weights_open(&s->w, stage, err);
+    const ws_status st = sink_start(s, err);
     if (st == WS_OK)
         *out = s;
     else
         ws_adapter_sink_close(s);
+    return st;
+}
+
+ws_status ws_adapter_sink_create(ws_adapter_sink **out, const ws_adapter_spec *spec,
+                                 const ws_adapter_target *target, const ws_ctx *ctx,
+                                 ws_err *err)
+{
+    const ws_stage_opts o = { .target = target->out,
+                              .is_dir = true,
+                              .force = target->force,
+                              .key = "00000000000000000000000000000000",
+                              .inputs = target->inputs,
+                              .n_inputs = target->n_inputs };
+    ws_adapter_sink *s = sink_new(spec, target, "");
+    if (s == NULL)
+        return no_memory(err);
+    s->owned = true;
+    ws_status st =
+        ws_stage_open(&s->stage, &o, ctx == NULL ? NULL : ctx->warnings, err);
+    if (st == WS_OK)
+        st = sink_start(s, err);
+    if (st == WS_OK) {
+        *out = s;
+        return WS_OK;
+    }
+    ws_err_at(err, target->out, NULL, -1);
+    ws_adapter_sink_close(s);
     return st;
 }
 
@@ -577,7 +440,8 @@ ws_status ws_adapter_sink_put(ws_adapter_sink *s, size_t k, const float *a,
         pair[i]->floats = numbers[i];
         st = tensor_write(&s->w, s->stage, pair[i], err);
         pair[i]->floats = NULL;
-        digests[i] = pair[i]->digest;
+        if (digests != NULL)
+            digests[i] = pair[i]->digest;
     }
     return st;
 }
@@ -607,32 +471,36 @@ ws_stage_expect ws_adapter_sink_expect(const ws_adapter_sink *s)
                               s->w.n };
 }
 
+ws_status ws_adapter_sink_show(ws_adapter_sink *s, const ws_ctx *ctx,
+                               ws_manifest **files, ws_err *err)
+{
+    char content[48];
+    ws_status st = files_close(&s->w, s->stage, content, err);
+    if (st == WS_OK)
+        st = show(&s->w, s->stage, content, ctx, files, err);
+    if (st != WS_OK)
+        ws_err_at(err, s->target.out, NULL, -1);
+    return st;
+}
+
 ws_status ws_adapter_stage(const ws_adapter_spec *spec, bool no_provenance,
                            ws_stage *stage, const char *folder, ws_err *err)
 {
-    char content[48];
-    const ws_adapter_target target = { .no_provenance = no_provenance };
-    struct writer w = { .spec = spec, .target = &target, .folder = folder };
-    ws_status st = items_make(&w, err);
+    ws_adapter_sink *s = NULL;
+    ws_status st = ws_adapter_sink_open(&s, spec, no_provenance, stage, folder, err);
     if (st == WS_OK)
-        st = order_make(&w, err);
-    if (st == WS_OK)
-        st = files_write(&w, stage, content, err);
-    writer_free(&w);
+        st = ws_adapter_sink_finish(s, spec->content, spec->residual, err);
+    ws_adapter_sink_close(s);
     return st;
 }
 
 ws_status ws_adapter_write(const ws_adapter_spec *spec, const ws_adapter_target *target,
                            const ws_ctx *ctx, ws_manifest **files, ws_err *err)
 {
-    struct writer w = { .spec = spec, .target = target, .folder = "" };
-    ws_status st = items_make(&w, err);
+    ws_adapter_sink *s = NULL;
+    ws_status st = ws_adapter_sink_create(&s, spec, target, ctx, err);
     if (st == WS_OK)
-        st = order_make(&w, err);
-    if (st == WS_OK)
-        st = directory_write(&w, ctx, files, err);
-    if (st != WS_OK)
-        ws_err_at(err, target->out, NULL, -1);
-    writer_free(&w);
+        st = ws_adapter_sink_show(s, ctx, files, err);
+    ws_adapter_sink_close(s);
     return st;
 }

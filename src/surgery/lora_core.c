@@ -39,6 +39,14 @@ uint64_t ws_lora_core_bytes(int64_t R, int64_t m, int64_t n)
                              r * (p + q) + 8 * p * q + 2 * r * sides + 128 * r);
 }
 
+uint64_t ws_lora_align_bytes(size_t K, int64_t R, int64_t m, int64_t n)
+{
+    const uint64_t k = (uint64_t)(m < R ? m : R);
+    // the coordinates; the bases of the right sides; factors of the wider parts
+    return sizeof(double) * (uint64_t)n *
+           (K * k + 2 * (uint64_t)R + (R > n ? (uint64_t)m + (uint64_t)n : 0));
+}
+
 static double *matrix(int64_t rows, int64_t cols)
 {
     size_t n;
@@ -65,36 +73,137 @@ static void stack(const ws_lora_part *parts, size_t n_parts, int64_t m, int64_t 
 static ws_status sum_new(ws_lora_sum *out, int64_t m, int64_t n, int64_t r, ws_err *err)
 {
     *out = (ws_lora_sum){ .m = m, .n = n, .r = r, .alpha = (double)r, .norm = NAN };
-    out->A = ws_calloc((size_t)(r * n) + 1, sizeof *out->A);
-    out->B = ws_calloc((size_t)(m * r) + 1, sizeof *out->B);
+    out->A = matrix(r, n);
+    out->B = matrix(m, r);
     return out->A == NULL || out->B == NULL ? no_memory(err) : WS_OK;
+}
+
+/** The size that all scales have; 0 when they differ. */
+static double common_scale(const ws_lora_part *parts, size_t n_parts)
+{
+    const double common = fabs(parts[0].s);
+    for (size_t k = 1; k < n_parts; k++)
+        if (fabs(parts[k].s) != common)
+            return 0.0;
+    return common;
+}
+
+double ws_lora_concat_alpha(const ws_lora_part *parts, size_t n_parts)
+{
+    const double common = common_scale(parts, n_parts);
+    return (double)rank_sum(parts, n_parts) * (common > 0 ? common : 1.0);
 }
 
 ws_status ws_lora_concat(ws_lora_sum *out, const ws_lora_part *parts, size_t n_parts,
                          int64_t m, int64_t n, ws_err *err)
 {
     const int64_t R = rank_sum(parts, n_parts);
-    const double common = fabs(parts[0].s);
-    bool same = common > 0;
-    for (size_t k = 0; k < n_parts; k++)
-        same = same && fabs(parts[k].s) == common;
+    const double common = common_scale(parts, n_parts);
     const ws_status st = sum_new(out, m, n, R, err);
     if (st != WS_OK)
         return st;
-    if (same) // signs only go into B: nothing is rounded
-        out->alpha = common * (double)R;
+    out->alpha = ws_lora_concat_alpha(parts, n_parts);
     int64_t at = 0;
     for (size_t k = 0; k < n_parts; k++) {
         const ws_lora_part *p = &parts[k];
-        const double s = same ? p->s / common : p->s;
+        const double s = common > 0 ? p->s / common : p->s; // a sign, then
         for (int64_t i = 0; i < m; i++)
             for (int64_t j = 0; j < p->r; j++)
-                out->B[i * R + at + j] = (float)(s * p->B[i * p->r + j]);
-        for (int64_t i = 0; i < p->r * n; i++)
-            out->A[at * n + i] = (float)p->A[i];
+                out->B[i * R + at + j] = s * p->B[i * p->r + j];
+        memcpy(out->A + at * n, p->A, (size_t)(p->r * n) * sizeof *out->A);
         at += p->r;
     }
-    return WS_OK;
+    return ws_lora_norms(&out->norm, NULL, parts, n_parts, m, n, err);
+}
+
+/* ---- as it is stored ---- */
+
+void ws_lora_stored_free(ws_lora_stored *s)
+{
+    ws_free(s->A);
+    ws_free(s->B);
+    *s = (ws_lora_stored){ 0 };
+}
+
+/** The numbers as they will be read from a file of @p dtype, and what that changes. */
+static void round_to(ws_dtype dtype, const double *x, size_t n, float *out,
+                     double *change, bool *any)
+{
+    enum { PART = 1024 };
+    char raw[PART * sizeof(double)];
+    float back[PART];
+    ws_store_tally tally;
+    for (size_t at = 0; at < n; at += PART) {
+        const size_t k = n - at < PART ? n - at : PART;
+        for (size_t i = 0; i < k; i++)
+            out[at + i] = (float)x[at + i];
+        ws_from_f32(dtype, out + at, raw, k, &tally);
+        ws_to_f32(dtype, raw, back, k);
+        for (size_t i = 0; i < k; i++) {
+            change[at + i] = x[at + i] - (double)back[i];
+            *any |= change[at + i] != 0.0;
+        }
+    }
+}
+
+/** sum_ij (X' Y)_ij (U V')_ij = <X U, Y V> for X, Y (m, r) and U, V (r, n). */
+static ws_status inner(const double *X, const double *Y, const double *U,
+                       const double *V, const ws_lora_sum *s, double *out, ws_err *err)
+{
+    double *left = matrix(s->r, s->r), *right = matrix(s->r, s->r);
+    ws_status st = left == NULL || right == NULL ? no_memory(err) : WS_OK;
+    // const is lost, not the contents: ws_gemm() only reads them
+    const ws_mat x = ws_mat_f64((double *)(uintptr_t)X, s->m, s->r);
+    const ws_mat y = ws_mat_f64((double *)(uintptr_t)Y, s->m, s->r);
+    const ws_mat u = ws_mat_f64((double *)(uintptr_t)U, s->r, s->n);
+    const ws_mat v = ws_mat_f64((double *)(uintptr_t)V, s->r, s->n);
+    if (st == WS_OK) {
+        ws_mat l = ws_mat_f64(left, s->r, s->r);
+        st = ws_gemm(true, false, 1.0, &x, &y, 0.0, &l, err);
+    }
+    if (st == WS_OK) {
+        ws_mat r = ws_mat_f64(right, s->r, s->r);
+        st = ws_gemm(false, true, 1.0, &u, &v, 0.0, &r, err);
+    }
+    for (int64_t i = 0; st == WS_OK && i < s->r * s->r; i++)
+        *out += left[i] * right[i];
+    ws_free(left);
+    ws_free(right);
+    return st;
+}
+
+ws_status ws_lora_store(ws_lora_stored *out, const ws_lora_sum *s, ws_dtype dtype,
+                        ws_err *err)
+{
+    const size_t na = (size_t)(s->r * s->n), nb = (size_t)(s->m * s->r);
+    *out = (ws_lora_stored){ .A = ws_calloc(na + 1, sizeof *out->A),
+                             .B = ws_calloc(nb + 1, sizeof *out->B) };
+    double *dA = matrix(s->r, s->n), *dB = matrix(s->m, s->r);
+    double *stored = matrix(s->m, s->r), square = 0;
+    ws_status st = out->A && out->B && dA && dB && stored ? WS_OK : no_memory(err);
+    bool any = false;
+    if (st == WS_OK) {
+        round_to(dtype, s->A, na, out->A, dA, &any);
+        round_to(dtype, s->B, nb, out->B, dB, &any);
+        for (size_t i = 0; i < nb; i++)
+            stored[i] = s->B[i] - dB[i];
+    }
+    if (st == WS_OK && any) { // B A - B' A' = dB A + B' dA
+        st = inner(dB, dB, s->A, s->A, s, &square, err);
+        if (st == WS_OK)
+            st = inner(stored, stored, dA, dA, s, &square, err);
+        double cross = 0;
+        if (st == WS_OK)
+            st = inner(dB, stored, s->A, dA, s, &cross, err);
+        square += 2 * cross;
+    }
+    out->rounding = sqrt(fmax(square, 0.0)) * fabs(s->alpha) / (double)s->r;
+    ws_free(dA);
+    ws_free(dB);
+    ws_free(stored);
+    if (st != WS_OK)
+        ws_lora_stored_free(out);
+    return st;
 }
 
 /* ---- the core ---- */
@@ -165,22 +274,15 @@ static ws_status core_make(struct core *c, const ws_lora_part *parts, size_t n_p
     return st;
 }
 
-/** out (rows, cols) float = X (rows, k) Y (k, cols), in double. */
+/** out (rows, cols) = X (rows, k) Y (k, cols). */
 static ws_status product(const double *X, const double *Y, int64_t rows, int64_t k,
-                         int64_t cols, float *out, ws_err *err)
+                         int64_t cols, double *out, ws_err *err)
 {
-    double *P = matrix(rows, cols);
-    if (P == NULL)
-        return no_memory(err);
     // const is lost, not the contents: ws_gemm() only reads them
     const ws_mat x = ws_mat_f64((double *)(uintptr_t)X, rows, k);
     const ws_mat y = ws_mat_f64((double *)(uintptr_t)Y, k, cols);
-    ws_mat z = ws_mat_f64(P, rows, cols);
-    const ws_status st = ws_gemm(false, false, 1.0, &x, &y, 0.0, &z, err);
-    for (int64_t i = 0; st == WS_OK && i < rows * cols; i++)
-        out[i] = (float)P[i];
-    ws_free(P);
-    return st;
+    ws_mat z = ws_mat_f64(out, rows, cols);
+    return ws_gemm(false, false, 1.0, &x, &y, 0.0, &z, err);
 }
 
 /** U diag(s) Vt of a (p, q) matrix; the arena's. */
@@ -220,10 +322,7 @@ static void errors_set(ws_lora_sum *out, const double *s, int64_t k, int64_t r)
 static ws_status factors_make(ws_lora_sum *out, const struct core *c,
                               const struct svd *v, int64_t rank, ws_err *err)
 {
-    int64_t r = 0;
-    while (r < v->k && r < rank && v->s[r] > 0)
-        r++;
-    r = r > 0 ? r : 1; // an update of zero has rank 1 here: PEFT has no rank 0
+    const int64_t r = v->k < rank ? v->k : rank;
     ws_status st = sum_new(out, c->m, c->n, r, err);
     double *left = matrix(c->p, r), *right = matrix(r, c->q);
     if (st == WS_OK && (left == NULL || right == NULL))
@@ -249,13 +348,9 @@ static ws_status factors_make(ws_lora_sum *out, const struct core *c,
 /** C = Rb La of the core; ws_free. */
 static ws_status middle_make(const struct core *c, double **out, ws_err *err)
 {
-    double *C = matrix(c->p, c->q);
-    if (C == NULL)
-        return no_memory(err);
-    const ws_mat x = ws_mat_f64(c->Rb, c->p, c->R), y = ws_mat_f64(c->La, c->R, c->q);
-    ws_mat z = ws_mat_f64(C, c->p, c->q);
-    *out = C;
-    return ws_gemm(false, false, 1.0, &x, &y, 0.0, &z, err);
+    *out = matrix(c->p, c->q);
+    return *out == NULL ? no_memory(err)
+                        : product(c->Rb, c->La, c->p, c->R, c->q, *out, err);
 }
 
 ws_status ws_lora_norms(double *norm, double *largest, const ws_lora_part *parts,
@@ -263,23 +358,21 @@ ws_status ws_lora_norms(double *norm, double *largest, const ws_lora_part *parts
 {
     struct core c = { 0 };
     ws_arena tmp = { 0 };
-    double *C = NULL, *s = NULL;
+    double *C = NULL, *s = NULL, sum = 0;
     ws_status st = core_make(&c, parts, n_parts, m, n, &tmp, err);
     if (st == WS_OK)
         st = middle_make(&c, &C, err);
-    const int64_t k = c.p < c.q ? c.p : c.q;
-    if (st == WS_OK) {
-        s = ws_arena_calloc(&tmp, (size_t)k + 1, sizeof *s);
+    for (int64_t i = 0; i < c.p * c.q && st == WS_OK; i++)
+        sum += C[i] * C[i];
+    if (st == WS_OK && largest != NULL) {
+        s = ws_arena_calloc(&tmp, (size_t)(c.p < c.q ? c.p : c.q) + 1, sizeof *s);
         ws_mat M = ws_mat_f64(C, c.p, c.q);
         st = s == NULL ? no_memory(err) : ws_singular_values(&M, s, &tmp, err);
+        if (st == WS_OK)
+            *largest = s[0];
     }
-    double sum = 0;
-    for (int64_t i = k - 1; i >= 0 && st == WS_OK; i--)
-        sum += s[i] * s[i];
-    if (st == WS_OK) {
+    if (st == WS_OK)
         *norm = sqrt(sum);
-        *largest = s[0];
-    }
     ws_free(C);
     core_free(&c);
     ws_arena_free(&tmp);
@@ -328,10 +421,7 @@ static ws_status coordinates(struct aligned *a, const ws_lora_part *parts,
         const int64_t r = parts[k].r;
         memcpy(Q + at * n, parts[k].A, (size_t)(r * n) * sizeof *Q);
         ws_mat q = ws_mat_f64(Q + at * n, r, n), l = ws_mat_f64(L, r, r);
-        st = r > n ? ws_fail(err, WS_E_UNSUPPORTED,
-                             "rank %lld is larger than the module's %lld inputs",
-                             (long long)r, (long long)n)
-                   : ws_lq(&q, &l, tmp, err);
+        st = ws_lq(&q, &l, tmp, err);
         const ws_mat b = { WS_DT_F64, p, r, R, a->c.Rb + at };
         ws_mat to = { WS_DT_F64, p, r, R, core + at };
         if (st == WS_OK)
@@ -383,22 +473,52 @@ static ws_status aligned_sum(ws_lora_sum *out, const struct aligned *a, int64_t 
     return st;
 }
 
+/** Parts of at most n ranks: wider ones as (B A) I, whose factors are in *more. */
+static ws_status narrow(ws_lora_part *out, double ***more, const ws_lora_part *parts,
+                        size_t n_parts, int64_t m, int64_t n, ws_arena *tmp,
+                        ws_err *err)
+{
+    *more = ws_arena_calloc(tmp, 2 * n_parts + 1, sizeof **more);
+    if (*more == NULL)
+        return no_memory(err);
+    ws_status st = WS_OK;
+    for (size_t k = 0; k < n_parts && st == WS_OK; k++) {
+        out[k] = parts[k];
+        if (parts[k].r <= n)
+            continue;
+        double *I = (*more)[2 * k] = matrix(n, n),
+               *D = (*more)[2 * k + 1] = matrix(m, n);
+        if (I == NULL || D == NULL)
+            return no_memory(err);
+        identity(I, n);
+        st = product(parts[k].B, parts[k].A, m, parts[k].r, n, D, err);
+        out[k] = (ws_lora_part){ n, parts[k].s, I, D };
+    }
+    return st;
+}
+
 ws_status ws_lora_align(ws_lora_sum *out, const ws_lora_part *parts,
                         const double *weights, size_t n_parts, int64_t m, int64_t n,
                         int64_t rank, const ws_lora_merge *how, ws_err *err)
 {
     struct aligned a = { .V = NULL };
     ws_arena tmp = { 0 };
+    double **more = NULL;
     *out = (ws_lora_sum){ 0 };
-    ws_status st = core_make(&a.c, parts, n_parts, m, n, &tmp, err);
+    ws_lora_part *p = ws_arena_calloc(&tmp, n_parts, sizeof *p);
+    ws_status st =
+        p == NULL ? no_memory(err) : narrow(p, &more, parts, n_parts, m, n, &tmp, err);
     if (st == WS_OK)
-        st = coordinates(&a, parts, n_parts, &tmp, err);
+        st = core_make(&a.c, p, n_parts, m, n, &tmp, err);
+    if (st == WS_OK)
+        st = coordinates(&a, p, n_parts, &tmp, err);
     if (st == WS_OK) {
         const size_t each = (size_t)(a.v.k * n);
-        st = ws_lora_elect(a.V, each, weights, n_parts, how, err);
-    }
-    if (st == WS_OK)
+        ws_lora_elect(a.V, each, weights, n_parts, how);
         st = aligned_sum(out, &a, rank, err);
+    }
+    for (size_t k = 0; more != NULL && k < 2 * n_parts; k++)
+        ws_free(more[k]);
     ws_free(a.V);
     core_free(&a.c);
     ws_arena_free(&tmp);

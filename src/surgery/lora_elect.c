@@ -4,33 +4,56 @@
 #include "surgery/lora_elect.h"
 
 #include <math.h>
-#include <stdlib.h>
+#include <string.h>
 
 #include "base/hash.h"
 #include "wsurg/random.h"
 
-/** Descending magnitudes. */
-static int by_size(const void *a, const void *b)
+/** The bits of a magnitude, which are in the order of the magnitudes. */
+static uint64_t bits_of(double x)
 {
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x < y) - (x > y);
+    uint64_t bits;
+    const double size = fabs(x);
+    memcpy(&bits, &size, sizeof bits);
+    return bits;
+}
+
+/** The @p k-th largest magnitude, from 1; infinity for k = 0. *above is how many are
+ * larger. By digits of 11 bits, from the highest. */
+static double nth_largest(const double *v, size_t n, size_t k, size_t *above)
+{
+    enum { DIGIT = 11, COUNTS = 1 << DIGIT };
+    size_t counts[COUNTS];
+    uint64_t prefix = 0;
+    double out;
+    *above = 0;
+    if (k == 0)
+        return INFINITY;
+    for (int shift = 55; shift >= 0; shift -= DIGIT) { // 64 bits: 9, then 5 of 11
+        memset(counts, 0, sizeof counts);
+        for (size_t i = 0; i < n; i++) {
+            const uint64_t bits = bits_of(v[i]);
+            if (shift == 55 || bits >> (shift + DIGIT) == prefix)
+                counts[bits >> shift & (COUNTS - 1)]++;
+        }
+        size_t d = COUNTS - 1;
+        while (*above + counts[d] < k)
+            *above += counts[d--];
+        prefix = prefix << DIGIT | d;
+    }
+    memcpy(&out, &prefix, sizeof out);
+    return out;
 }
 
 /** Zero all but the entries number @p from .. to-1 by magnitude; of equal ones the
  * lower index comes first. */
-static void band_keep(double *v, size_t n, size_t from, size_t to, double *sorted)
+static void band_keep(double *v, size_t n, size_t from, size_t to)
 {
-    for (size_t i = 0; i < n; i++)
-        sorted[i] = fabs(v[i]);
-    qsort(sorted, n, sizeof *sorted, by_size);
+    size_t high_above, low_above;
     // values above high go, and the first of those equal to it; low likewise stays
-    const double high = from > 0 ? sorted[from - 1] : INFINITY;
-    const double low = to > 0 ? sorted[to - 1] : INFINITY;
-    size_t high_left = 0, low_left = 0;
-    for (size_t i = 0; i < from; i++)
-        high_left += sorted[i] == high;
-    for (size_t i = 0; i < to; i++)
-        low_left += sorted[i] == low;
+    const double high = nth_largest(v, n, from, &high_above);
+    const double low = nth_largest(v, n, to, &low_above);
+    size_t high_left = from - high_above, low_left = to - low_above;
     for (size_t i = 0; i < n; i++) {
         const double x = fabs(v[i]);
         bool keep = x > low || (x == low && low_left > 0);
@@ -79,13 +102,10 @@ static void merge(double *V, size_t n, const double *weights, size_t K, bool tie
     }
 }
 
-ws_status ws_lora_elect(double *V, size_t n, const double *weights, size_t K,
-                        const ws_lora_merge *how, ws_err *err)
+void ws_lora_elect(double *V, size_t n, const double *weights, size_t K,
+                   const ws_lora_merge *how)
 {
-    double *sorted = ws_calloc(n + 1, sizeof *sorted);
-    ws_status st =
-        sorted == NULL ? ws_fail(err, WS_E_MEMORY, "no memory for coordinates") : WS_OK;
-    for (size_t k = 0; st == WS_OK && k < K; k++) {
+    for (size_t k = 0; k < K; k++) {
         double *v = V + k * n;
         const size_t keep = (size_t)(how->density * (double)n);
         const size_t large =
@@ -93,10 +113,7 @@ ws_status ws_lora_elect(double *V, size_t n, const double *weights, size_t K,
         if (how->method == WS_LORA_DARE)
             drop_random(v, n, how->density, how, k);
         else
-            band_keep(v, n, large, large + keep < n ? large + keep : n, sorted);
+            band_keep(v, n, large, large + keep < n ? large + keep : n);
     }
-    if (st == WS_OK)
-        merge(V, n, weights, K, how->method == WS_LORA_TIES);
-    ws_free(sorted);
-    return st;
+    merge(V, n, weights, K, how->method == WS_LORA_TIES);
 }

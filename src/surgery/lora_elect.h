@@ -16,7 +16,7 @@
  *   breadcrumbs  without the gamma n largest and all but density n of the next;
  *                weighted sum
  */
-ws_status ws_lora_elect(double *V, size_t n, const double *weights, size_t K,
-                        const ws_lora_merge *how, ws_err *err);
+void ws_lora_elect(double *V, size_t n, const double *weights, size_t K,
+                   const ws_lora_merge *how);
 
 #endif

@@ -9,6 +9,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "hf/peft.h"
 #include "surgery/intruders.h"
 #include "surgery/lora_core.h"
 #include "surgery/lora_matrix.h"
@@ -21,9 +22,9 @@ struct job {
     const ws_lora_soften_req *req;
     ws_ckpt *source;
     const ws_adapter *a;
-    ws_lora_sum *sums;           // (n_modules)
-    ws_adapter_factors *factors; // (n_modules)
+    ws_adapter_factors *factors; // (n_modules) shapes, no numbers
     ws_lora_softening *done;     // (n_modules)
+    ws_adapter_sink *sink;
     ws_arena arena;
 };
 
@@ -43,14 +44,6 @@ void ws_lora_softened_free(ws_lora_softened *s)
 }
 
 /* ---- one module ---- */
-
-/** The factors as they are. */
-static ws_status keep(ws_lora_sum *out, const ws_lora_part *p, int64_t m, int64_t n,
-                      ws_err *err)
-{
-    const ws_lora_part plain = { p->r, 1.0, p->A, p->B };
-    return ws_lora_concat(out, &plain, 1, m, n, err);
-}
 
 /** The intruders' change of D / s as factors; ws_lora_part_free. */
 static ws_status change_make(ws_lora_part *out, const ws_intruders *found, double below,
@@ -76,63 +69,69 @@ static ws_status change_make(ws_lora_part *out, const ws_intruders *found, doubl
     return WS_OK;
 }
 
+/** D / s softened, cut to the module's rank. */
 static ws_status soften(const struct job *j, size_t i, const ws_lora_part *plain,
-                        const ws_intruders *found, ws_err *err)
+                        const ws_intruders *found, ws_lora_sum *out, ws_err *err)
 {
     const ws_adapter_module *m = &j->a->modules[i];
     ws_lora_softening *d = &j->done[i];
-    ws_lora_part both[2] = { { m->r, 1.0, plain->A, plain->B }, { 0 } };
-    double largest;
+    ws_lora_part both[2] = { *plain, { 0 } };
     ws_status st = change_make(&both[1], found, j->req->intruders.below,
                                (j->req->lambda - 1.0) / m->scale, m->out, m->in, err);
     d->intruders = (size_t)both[1].r;
-    if (st == WS_OK && (both[1].r == 0 || j->req->lambda == 1.0)) {
-        st = keep(&j->sums[i], plain, m->out, m->in, err);
-    } else if (st == WS_OK) {
-        st = ws_lora_norms(&d->before, &largest, both, 1, m->out, m->in, err);
-        if (st == WS_OK)
-            st = ws_lora_compress(&j->sums[i], both, 2, m->out, m->in, m->r, err);
-        const ws_lora_sum *s = &j->sums[i];
-        d->before *= fabs(m->scale);
-        d->after =
-            sqrt(fmax(s->norm * s->norm - s->error * s->error, 0.0)) * fabs(m->scale);
-        d->error = s->norm > 0 ? s->error / s->norm : 0.0;
-    }
+    const bool changes = both[1].r > 0 && j->req->lambda != 1.0;
+    if (st == WS_OK)
+        st = ws_lora_norms(&d->before, NULL, plain, 1, m->out, m->in, err);
+    if (st == WS_OK)
+        st = changes ? ws_lora_compress(out, both, 2, m->out, m->in, m->r, err)
+                     : ws_lora_concat(out, plain, 1, m->out, m->in, err);
+    d->before *= fabs(m->scale);
+    d->after = sqrt(fmax(out->norm * out->norm - out->error * out->error, 0.0)) *
+               fabs(m->scale);
+    d->error = out->error > 0 ? out->error / out->norm : 0.0;
     ws_lora_part_free(&both[1]);
+    return st;
+}
+
+/** The module's factors, softened where it has intruders. */
+static ws_status module_make(const struct job *j, size_t i, ws_lora_sum *out,
+                             ws_err *err)
+{
+    const ws_adapter_module *m = &j->a->modules[i];
+    ws_lora_matrix matrix;
+    ws_intruders found = { 0 };
+    ws_lora_part plain;
+    ws_status st = ws_lora_part_read(&plain, j->a, m, 1.0, err);
+    plain.s = 1.0; // the scale is the configuration's, as before
+    const bool is_matrix =
+        m->scale != 0.0 && ws_lora_matrix_find(&matrix, j->source, m);
+    if (st == WS_OK && is_matrix)
+        st = ws_intruders_find(&found, m->out, m->in, j->req->intruders.top,
+                               ws_lora_matrix_load, &matrix, err);
+    if (st == WS_OK)
+        st = is_matrix ? soften(j, i, &plain, &found, out, err)
+                       : ws_lora_concat(out, &plain, 1, m->out, m->in, err);
+    ws_intruders_free(&found);
+    ws_lora_part_free(&plain);
     return st;
 }
 
 static ws_status run_one(void *arg, size_t i, ws_err *err)
 {
     struct job *j = arg;
-    const ws_adapter_module *m = &j->a->modules[i];
-    ws_lora_matrix matrix;
-    ws_intruders found = { 0 };
-    ws_lora_part plain;
-    ws_status st = ws_lora_part_read(&plain, j->a, m, 1.0, err);
-    const bool is_matrix = ws_lora_matrix_find(&matrix, j->source, m);
-    if (st == WS_OK && is_matrix && m->scale != 0.0) {
-        st = ws_intruders_find(&found, m->out, m->in, j->req->intruders.top,
-                               ws_lora_matrix_load, &matrix, err);
-        if (st == WS_OK)
-            st = soften(j, i, &plain, &found, err);
-        ws_err_at(err, j->req->adapter, m->path, -1);
-        ws_intruders_free(&found);
-    } else if (st == WS_OK) {
-        st = keep(&j->sums[i], &plain, m->out, m->in, err);
-    }
-    ws_lora_part_free(&plain);
-    const ws_lora_sum *s = &j->sums[i];
-    j->done[i].name = m->path;
-    j->done[i].rank = s->r;
-    j->factors[i] = (ws_adapter_factors){ .path = m->path,
-                                          .embedding = m->embedding,
-                                          .r = s->r,
-                                          .in = m->in,
-                                          .out = m->out,
-                                          .alpha = m->alpha,
-                                          .a = s->A,
-                                          .b = s->B };
+    ws_lora_sum sum = { 0 };
+    ws_lora_stored stored = { 0 };
+    ws_status st = module_make(j, i, &sum, err);
+    if (st == WS_OK && sum.r != j->factors[i].r)
+        st = ws_fail(err, WS_E_INTERNAL, "a module's rank is not as planned");
+    if (st == WS_OK)
+        st = ws_lora_store(&stored, &sum, j->req->dtype, err);
+    if (st == WS_OK)
+        st = ws_adapter_sink_put(j->sink, i, stored.A, stored.B, NULL, err);
+    if (st != WS_OK)
+        ws_err_at(err, j->req->adapter, j->a->modules[i].path, -1);
+    ws_lora_stored_free(&stored);
+    ws_lora_sum_free(&sum);
     return st;
 }
 
@@ -142,18 +141,34 @@ static uint64_t bytes_of(const void *arg, size_t i)
     return (uint64_t)j->a->modules[i].in * (uint64_t)j->a->modules[i].out;
 }
 
-static ws_status run_all(struct job *j, const ws_ctx *ctx, ws_err *err)
+/** Shapes of the result, which are the adapter's. */
+static ws_status modules_plan(struct job *j, ws_err *err)
 {
     const size_t n = j->a->n_modules;
+    j->factors = ws_arena_calloc(&j->arena, n + 1, sizeof *j->factors);
+    j->done = ws_arena_calloc(&j->arena, n + 1, sizeof *j->done);
+    if (j->factors == NULL || j->done == NULL)
+        return no_memory(err);
+    for (size_t i = 0; i < n; i++) {
+        const ws_adapter_module *m = &j->a->modules[i];
+        j->done[i].name = m->path;
+        j->done[i].rank = m->r;
+        j->factors[i] = (ws_adapter_factors){ .path = m->path,
+                                              .embedding = m->embedding,
+                                              .r = m->r,
+                                              .in = m->in,
+                                              .out = m->out,
+                                              .alpha = m->alpha };
+    }
+    return WS_OK;
+}
+
+static ws_status run_all(struct job *j, const ws_ctx *ctx, ws_err *err)
+{
     const int64_t top = j->req->intruders.top;
     uint64_t most = 0;
     ws_pool *pool = NULL;
-    j->sums = ws_arena_calloc(&j->arena, n + 1, sizeof *j->sums);
-    j->factors = ws_arena_calloc(&j->arena, n + 1, sizeof *j->factors);
-    j->done = ws_arena_calloc(&j->arena, n + 1, sizeof *j->done);
-    if (j->sums == NULL || j->factors == NULL || j->done == NULL)
-        return no_memory(err);
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < j->a->n_modules; i++) {
         const ws_adapter_module *m = &j->a->modules[i];
         const int64_t q = m->in < m->out ? m->in : m->out, k = top < q ? top : q;
         uint64_t bytes = ws_lora_core_bytes(m->r + k, m->out, m->in);
@@ -162,7 +177,7 @@ static ws_status run_all(struct job *j, const ws_ctx *ctx, ws_err *err)
         most = bytes > most ? bytes : most;
     }
     ws_status st = ws_matrices_pool(&pool, "softening the adapter", most, ctx, err);
-    const ws_matrices work = { n, "soften", run_one, bytes_of, j };
+    const ws_matrices work = { j->a->n_modules, "soften", run_one, bytes_of, j };
     if (st == WS_OK)
         st = ws_matrices_run(&work, pool, ctx, err);
     ws_pool_free(pool);
@@ -214,7 +229,12 @@ static ws_status write_all(struct job *j, const ws_ctx *ctx, ws_manifest **files
                                    .recipe = recipe.p,
                                    .inputs = inputs.p };
     if (st == WS_OK)
-        st = ws_adapter_write(&spec, &j->req->target, ctx, files, err);
+        st = ws_adapter_sink_create(&j->sink, &spec, &j->req->target, ctx, err);
+    if (st == WS_OK)
+        st = run_all(j, ctx, err);
+    if (st == WS_OK)
+        st = ws_adapter_sink_show(j->sink, ctx, files, err);
+    ws_adapter_sink_close(j->sink);
     ws_buf_free(&recipe);
     ws_buf_free(&inputs);
     return st;
@@ -257,13 +277,11 @@ ws_status ws_lora_soften(ws_lora_softened **out, const ws_lora_soften_req *req,
         st = ws_lora_check_factors(j.a, err);
     }
     if (st == WS_OK)
-        st = run_all(&j, ctx, err);
-    if (st == WS_OK)
-        st = report(&j, s, err);
+        st = modules_plan(&j, err);
     if (st == WS_OK)
         st = write_all(&j, ctx, &s->files, err);
-    for (size_t i = 0; j.sums != NULL && i < j.a->n_modules; i++)
-        ws_lora_sum_free(&j.sums[i]);
+    if (st == WS_OK)
+        st = report(&j, s, err);
     ws_arena_free(&j.arena);
     ws_ckpt_free(j.source);
     if (st == WS_OK)

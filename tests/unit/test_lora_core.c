@@ -43,8 +43,7 @@ static void sum_dense(const ws_lora_sum *s, double *D)
     for (int64_t i = 0; i < s->m; i++)
         for (int64_t j = 0; j < s->n; j++)
             for (int64_t k = 0; k < s->r; k++)
-                D[i * s->n + j] +=
-                    scale * (double)s->B[i * s->r + k] * (double)s->A[k * s->n + j];
+                D[i * s->n + j] += scale * s->B[i * s->r + k] * s->A[k * s->n + j];
 }
 
 static double distance(const double *X, const double *Y, size_t n, double *norm)
@@ -73,7 +72,50 @@ static void plus_and_minus_one_are_exact(void **state)
     assert_true(s.alpha == 2.0 * (RA + RB));
     sum_dense(&s, got);
     assert_memory_equal(got, want, sizeof want);
+    double norm;
+    distance(got, want, M * N, &norm);
+    assert_close(s.norm / norm, 1.0, 1e-13);
+    ws_lora_stored f;
+    assert_ok(ws_lora_store(&f, &s, WS_DT_F32, &err), err);
+    assert_true(f.rounding == 0.0 && s.error == 0.0); // exact, and known to be
+    ws_lora_stored_free(&f);
     ws_lora_sum_free(&s);
+}
+
+static void what_rounding_changes_is_stated(void **state)
+{
+    (void)state;
+    static double want[M * N], got[M * N];
+    const ws_lora_part p[] = { { RA, 0.7, A1, B1 }, { RB, -1.0 / 3, A2, B2 } };
+    const ws_dtype dtypes[] = { WS_DT_F32, WS_DT_F16, WS_DT_BF16 };
+    for (size_t d = 0; d < 3; d++) {
+        ws_err err = WS_ERR_INIT;
+        ws_lora_sum s;
+        ws_lora_stored f;
+        uint16_t half[M * (RA + RB) + N * (RA + RB)];
+        ws_store_tally tally;
+        double norm;
+        assert_ok(ws_lora_concat(&s, p, 2, M, N, &err), err);
+        assert_true(s.alpha == s.r); // scales differ: they are in B
+        sum_dense(&s, want);
+        assert_ok(ws_lora_store(&f, &s, dtypes[d], &err), err);
+        for (int side = 0; side < 2; side++) {
+            const size_t n = (size_t)(s.r * (side ? N : M));
+            float *x = side ? f.A : f.B;
+            if (d > 0) { // as a file keeps them
+                ws_from_f32(dtypes[d], x, half, n, &tally);
+                ws_to_f32(dtypes[d], half, x, n);
+            }
+            for (size_t i = 0; i < n; i++)
+                (side ? s.A : s.B)[i] = (double)x[i];
+        }
+        sum_dense(&s, got);
+        const double made = distance(got, want, M * N, &norm);
+        assert_true(made > 0);
+        assert_close(f.rounding / made, 1.0, 1e-6);
+        ws_lora_stored_free(&f);
+        ws_lora_sum_free(&s);
+    }
 }
 
 /** The best rank-r matrix, from the dense decomposition. */
@@ -187,21 +229,78 @@ static void ties_of_an_update_with_itself_is_it(void **state)
     ws_lora_sum_free(&s);
 }
 
+static void ranks_above_the_inputs_are_aligned_too(void **state)
+{
+    (void)state;
+    enum { FEW = 4 }; // inputs, of ranks 5 and 3
+    static double D[M * FEW], got[M * FEW];
+    const ws_lora_part p[] = { { RB, 1.0, A2, B2 }, { RA, -0.5, A1, B1 } };
+    const double w[] = { 2.0, 1.0 };
+    const ws_lora_merge how = { WS_LORA_DARE, 1.0, 0.0, 0, "m" };
+    ws_err err = WS_ERR_INIT;
+    ws_lora_sum s;
+    double norm;
+    memset(D, 0, sizeof D);
+    add_dense(D, 2.0, B2, A2, RB, M, FEW);
+    add_dense(D, -0.5, B1, A1, RA, M, FEW);
+    assert_ok(ws_lora_align(&s, p, w, 2, M, FEW, INT64_MAX, &how, &err), err);
+    assert_int_equal(s.r, FEW);
+    sum_dense(&s, got);
+    assert_true(distance(got, D, M * FEW, &norm) < 1e-12 * norm);
+    ws_lora_sum_free(&s);
+}
+
+static int descending(const void *a, const void *b)
+{
+    const double x = fabs(*(const double *)a), y = fabs(*(const double *)b);
+    return (x < y) - (x > y);
+}
+
+static void the_band_is_that_of_the_sorted_entries(void **state)
+{
+    (void)state;
+    enum { MANY = 3000 };
+    static double v[MANY], sorted[MANY];
+    uint64_t x = 3;
+    for (int round = 0; round < 6; round++) {
+        for (size_t i = 0; i < MANY; i++) {
+            x = x * 6364136223846793005u + 1442695040888963407u;
+            // many scales, signs, equal ones and zeros
+            v[i] = (x >> 60 == 0 ? 0.0 : (double)(int64_t)(x >> 40) - (1 << 23)) *
+                   ldexp(1.0, (int)(x % 7) * 40 - 120);
+            if (round % 2 == 1)
+                v[i] = (double)((int)(x >> 61) - 4);
+        }
+        memcpy(sorted, v, sizeof v);
+        qsort(sorted, MANY, sizeof *sorted, descending);
+        const double density = 0.1 + 0.15 * round, gamma = 0.05 * round;
+        const ws_lora_merge crumbs = { WS_LORA_BREADCRUMBS, density, gamma, 0, "m" };
+        const double one = 1.0;
+        const size_t from = (size_t)(gamma * MANY), n = (size_t)(density * MANY);
+        double want = 0, kept = 0;
+        for (size_t i = from; i < from + n && i < MANY; i++)
+            want += fabs(sorted[i]);
+        ws_lora_elect(v, MANY, &one, 1, &crumbs);
+        for (size_t i = 0; i < MANY; i++)
+            kept += fabs(v[i]);
+        assert_close(kept / want, 1.0, 1e-12);
+    }
+}
+
 static void entries_are_pruned_and_elected(void **state)
 {
     (void)state;
     const double w[] = { 1.0, 1.0 };
-    ws_err err = WS_ERR_INIT;
     // kept of each: the 2 largest, ties by index
     double V[] = { 3, -1, 2, 1, /**/ -4, 5, 1, -5 };
     const ws_lora_merge ties = { WS_LORA_TIES, 0.5, 0.0, 0, "m" };
-    assert_ok(ws_lora_elect(V, 4, w, 2, &ties, &err), err);
+    ws_lora_elect(V, 4, w, 2, &ties);
     const double elected[] = { 3, 5, 2, -5 };
     assert_memory_equal(V, elected, sizeof elected);
     // the largest of each dropped, the next 2 kept
     double W[] = { 3, -1, 2, 1, /**/ -4, 5, 1, -5 };
     const ws_lora_merge crumbs = { WS_LORA_BREADCRUMBS, 0.5, 0.25, 0, "m" };
-    assert_ok(ws_lora_elect(W, 4, w, 2, &crumbs, &err), err);
+    ws_lora_elect(W, 4, w, 2, &crumbs);
     const double left[] = { -4, -1, 2, -5 };
     assert_memory_equal(W, left, sizeof left);
 }
@@ -213,12 +312,11 @@ static void dare_keeps_its_share(void **state)
     double *v = malloc(MANY * sizeof *v);
     const double w[] = { 1.0 };
     const ws_lora_merge dare = { WS_LORA_DARE, 0.1, 0.0, 5, "m" };
-    ws_err err = WS_ERR_INIT;
     size_t kept = 0;
     assert_non_null(v);
     for (size_t i = 0; i < MANY; i++)
         v[i] = 1.0;
-    assert_ok(ws_lora_elect(v, MANY, w, 1, &dare, &err), err);
+    ws_lora_elect(v, MANY, w, 1, &dare);
     for (size_t i = 0; i < MANY; i++) {
         assert_true(v[i] == 0.0 || v[i] == 1.0 / 0.1);
         kept += v[i] != 0.0;
@@ -231,10 +329,13 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(plus_and_minus_one_are_exact),
+        cmocka_unit_test(what_rounding_changes_is_stated),
         cmocka_unit_test(a_cut_is_the_dense_truncation),
         cmocka_unit_test(ranks_above_a_side_are_cut_to_it),
         cmocka_unit_test(without_pruning_methods_are_the_sum),
         cmocka_unit_test(ties_of_an_update_with_itself_is_it),
+        cmocka_unit_test(ranks_above_the_inputs_are_aligned_too),
+        cmocka_unit_test(the_band_is_that_of_the_sorted_entries),
         cmocka_unit_test(entries_are_pruned_and_elected),
         cmocka_unit_test(dare_keeps_its_share),
     };
