@@ -31,9 +31,10 @@ struct work {
     const ws_plan_tensor *pt;
     const ws_method *method;
     void *state;
-    uint64_t n_keep; // slices whose sources have room in the tensor's keep
-    bool filled;     // a pass over all elements has brought them there
-    size_t partial;  // bytes of a slot
+    uint32_t *blocks; // (n_keep) of the keep: for the sources of the first slices
+    uint64_t n_keep;
+    bool filled;    // a pass over all elements has brought them there
+    size_t partial; // bytes of a slot
     unsigned char *slots;
     bool *done;     // (n_slots)
     double **kept;  // (n_slices) sums of slices written before; NULL: none
@@ -61,7 +62,9 @@ struct ws_exec {
     ws_arena arena;
     struct work *works; // (window)
     int window;
-    unsigned char *keeps;    // (window) keep_bytes each
+    unsigned char *keep;  // keep_bytes, in blocks
+    uint32_t *free_block; // (n_free) blocks that no tensor in work has
+    size_t n_free;
     size_t turn;             // index of the oldest tensor in work
     ws_scratch *scratch;     // (threads)
     pthread_mutex_t writing; // of the output: a file takes one write at a time
@@ -138,15 +141,17 @@ static size_t state_bytes(const ws_plan_tensor *pt)
     return m->passes->state_size(&pt->job);
 }
 
-uint64_t ws_exec_keep_bytes(const ws_plan *plan)
+uint64_t ws_exec_keep_bytes(const ws_plan *plan, uint64_t *slice)
 {
     uint64_t most = 0;
+    *slice = 0;
     for (size_t i = plan->priv->first_tensor; i < plan->priv->end_tensor; i++) {
         const ws_plan_tensor *pt = &plan->tensors[i];
         const ws_method *m = pt->job.method;
         if (!keeps(pt, m))
             continue;
-        const uint64_t n = pt->job.n_slices * ws_tile_slice_bytes(pt);
+        const uint64_t one = ws_tile_slice_bytes(pt), n = pt->job.n_slices * one;
+        *slice = one > *slice ? one : *slice;
         most = n > most ? n : most;
     }
     return most;
@@ -164,6 +169,20 @@ uint64_t ws_exec_tensor_bytes(const ws_plan *plan, int threads)
         most = n > most ? n : most;
     }
     return most;
+}
+
+/** Memory for sources that are kept. */
+static bool make_keep(ws_exec *x)
+{
+    const ws_exec_config *c = &x->plan->priv->exec;
+    const size_t n = c->keep_bytes == 0 ? 0 : c->keep_bytes / c->block_bytes;
+    x->keep = ws_alloc(c->keep_bytes + 1);
+    x->free_block = ws_calloc(n + 1, sizeof *x->free_block);
+    if (x->keep == NULL || x->free_block == NULL)
+        return false;
+    for (; x->n_free < n; x->n_free++)
+        x->free_block[x->n_free] = (uint32_t)x->n_free;
+    return true;
 }
 
 /** Digest arrays and sums of every tensor of the run. */
@@ -216,9 +235,8 @@ ws_status ws_exec_new(ws_exec **out, const ws_plan *plan, ws_exec_mode mode,
     pthread_cond_init(&x->change, NULL);
     x->works = ws_calloc((size_t)x->window, sizeof *x->works);
     x->scratch = ws_calloc((size_t)threads, sizeof *x->scratch);
-    x->keeps = ws_alloc((size_t)x->window * plan->priv->exec.keep_bytes + 1);
     ws_status st = WS_OK;
-    if (x->works == NULL || x->scratch == NULL || x->keeps == NULL || !make_results(x))
+    if (x->works == NULL || x->scratch == NULL || !make_keep(x) || !make_results(x))
         st = ws_fail(err, WS_E_MEMORY, "no memory for the executor");
     size_t block = 64;
     for (size_t i = first; i < x->end; i++) {
@@ -238,8 +256,11 @@ ws_status ws_exec_new(ws_exec **out, const ws_plan *plan, ws_exec_mode mode,
     return WS_OK;
 }
 
-static void work_close(struct work *w)
+static void work_close(ws_exec *x, struct work *w)
 {
+    for (uint64_t i = 0; i < w->n_keep; i++)
+        x->free_block[x->n_free++] = w->blocks[i];
+    ws_free(w->blocks);
     ws_free(w->state);
     ws_free(w->slots);
     ws_free(w->done);
@@ -251,11 +272,12 @@ void ws_exec_free(ws_exec *x)
     if (x == NULL)
         return;
     for (int i = 0; x->works != NULL && i < x->window; i++)
-        work_close(&x->works[i]);
+        work_close(x, &x->works[i]);
     for (int t = 0; x->scratch != NULL && t < ws_pool_size(x->pool); t++)
         ws_scratch_free(&x->scratch[t], x->plan);
     ws_free(x->works);
-    ws_free(x->keeps);
+    ws_free(x->keep);
+    ws_free(x->free_block);
     ws_free(x->scratch);
     ws_arena_free(&x->arena);
     pthread_cond_destroy(&x->change);
@@ -361,8 +383,7 @@ static unsigned char *keep_of(const ws_exec *x, const struct unit *u)
 {
     if (u->slice >= u->w->n_keep)
         return NULL;
-    return x->keeps + (size_t)(u->w - x->works) * x->plan->priv->exec.keep_bytes +
-           u->slice * ws_tile_slice_bytes(u->w->pt);
+    return x->keep + u->w->blocks[u->slice] * x->plan->priv->exec.block_bytes;
 }
 
 /** What the pass under way looks at. */
@@ -579,6 +600,16 @@ static int phase_after(const struct work *w, int phase)
                                                                          : APPLY;
 }
 
+/** Blocks for as many slices as there are. */
+static bool take_blocks(ws_exec *x, struct work *w)
+{
+    const uint64_t n = w->units < x->n_free ? w->units : x->n_free;
+    w->blocks = ws_calloc(n + 1, sizeof *w->blocks);
+    for (; w->blocks != NULL && w->n_keep < n; w->n_keep++)
+        w->blocks[w->n_keep] = x->free_block[--x->n_free];
+    return w->blocks != NULL;
+}
+
 /** Put the next tensor that has work left into @p w; false without memory. */
 static bool open_tensor(ws_exec *x, struct work *w, size_t index)
 {
@@ -601,13 +632,9 @@ static bool open_tensor(ws_exec *x, struct work *w, size_t index)
     w->whole = !kept && pt->action == WS_ACT_MERGE && w->method->unit != NULL &&
                w->method->unit(&pt->job) == WS_UNIT_TENSOR;
     w->units = w->whole ? 1 : pt->job.n_slices;
-    if (keeps(pt, w->method)) {
-        w->n_keep = x->plan->priv->exec.keep_bytes / ws_tile_slice_bytes(pt);
-        w->n_keep = w->n_keep < w->units ? w->n_keep : w->units;
-    }
-    if (w->whole)
-        w->kept = NULL;
     w->phase = kept ? APPLY : phase_after(w, 0);
+    if (w->phase != APPLY && keeps(pt, w->method) && !take_blocks(x, w))
+        return false;
     // only a pass over everything can tell
     w->copies_equal = w->copies_equal && w->phase == 0;
     return true;
@@ -676,7 +703,7 @@ static void settle_phase(ws_exec *x, struct work *w)
     w->phase = phase;
     w->next = w->joined = 0;
     if (last)
-        work_close(w);
+        work_close(x, w);
 }
 
 /** Do for @p w what waits to be done between slices. One thread at a time does it. */

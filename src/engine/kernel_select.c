@@ -36,7 +36,7 @@ static const uint64_t SAMPLE_FROM = 1u << 17;
 
 // Half width of a bracket in standard errors of an independent sample. The sample comes
 // in runs whose entries resemble each other, so theory's 4 would miss too often.
-static const double BRACKET = 12.0;
+static const double BRACKET = 8.0;
 
 static const uint64_t NO_PATTERN = UINT64_MAX;
 

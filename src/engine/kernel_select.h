@@ -97,6 +97,12 @@ size_t ws_select_count_v4(const struct select_cut *c, const float *x, size_t n,
 size_t ws_select_gather_v4(const uint16_t *x, const uint16_t *base, size_t n,
                            uint32_t floor, float *out);
 
+/** As ws_select_count_v4() over all of x - base, both as BF16. The window must not hold
+ * magnitude 0. */
+void ws_select_count_bf16_v4(const struct select_cut *c, const uint16_t *x,
+                             const uint16_t *base, size_t n, uint32_t *table,
+                             uint64_t *above);
+
 /** As ws_select_scan() over x - base, both as BF16: false where this pass or processor
  * has no shorter way. */
 bool ws_select_scan_bf16(const void *state, size_t series, const uint16_t *x,

@@ -147,15 +147,22 @@ bool ws_select_scan_bf16(const void *state, size_t series, const uint16_t *x,
     if (floor == UINT64_MAX)
         return true; // both are known
     part->seen += n;
+    if (cuts[0].done || cuts[1].done) {
+        const int c = cuts[0].done ? 1 : 0;
+        ws_select_count_bf16_v4(&cuts[c], x, base, n,
+                                part->table + select_table_of(st->phase, c),
+                                &part->above[c]);
+        return true;
+    }
+    // most elements lie below both windows: those are dropped at the first look
     float gathered[LANES + STEP + LANES];
     for (size_t i = 0, len, m = 0, whole; i < n; i += len) {
         len = n - i < STEP ? n - i : STEP;
         m += ws_select_gather_v4(x + i, base + i, len, (uint32_t)floor, gathered + m);
         whole = i + len < n ? m / LANES * LANES : m; // the rest waits for the next step
         for (int c = 0; c < 2; c++)
-            if (!cuts[c].done)
-                count_cut(&cuts[c], gathered, whole,
-                          part->table + select_table_of(st->phase, c), &part->above[c]);
+            count_cut(&cuts[c], gathered, whole,
+                      part->table + select_table_of(st->phase, c), &part->above[c]);
         m -= whole;
         memcpy(gathered, gathered + whole, m * sizeof *gathered);
     }

@@ -51,6 +51,11 @@ struct mix {
 void ws_mix(const struct mix *m, uint64_t first, void *const *x, const ws_real *base,
             size_t n, ws_real *out);
 
+/** ws_mix() of floats without groups, on a processor that ws_select_has_v4(): how many
+ * of the n elements were done, all but the last few. */
+size_t ws_mix_v4(const struct mix *m, void *const *x, const float *base, size_t n,
+                 float *out);
+
 /** x = in - base, but zero outside the band ]limit[1], limit[0]]; counts, squares of
  * what is kept. Returns how many elements were done: whole blocks. */
 size_t ws_band_delta(ws_real *x, const ws_real *in, const ws_real *base, size_t n,

@@ -15,7 +15,7 @@ enum { TILE_MOST = 8192, TILE_LEAST = 2048, BASELINE = 8 << 20 };
 static uint64_t total(const ws_exec_config *c)
 {
     return c->fixed_bytes + c->source_bytes + (uint64_t)c->threads * c->thread_bytes +
-           (uint64_t)c->window * (c->tensor_bytes + c->keep_bytes);
+           (uint64_t)c->window * c->tensor_bytes + c->keep_bytes;
 }
 
 /** Tensors that an executor of this run sees: of a part its own, but the norms of
@@ -91,9 +91,11 @@ static void configure(const ws_plan *plan, ws_exec_config *c, int threads, size_
 /** What is left of the memory keeps sources, so that they need not be read again. */
 static void keep_with(const ws_plan *plan, ws_exec_config *c, uint64_t limit)
 {
-    const uint64_t room = (limit - total(c)) / (uint64_t)c->window;
-    const uint64_t want = ws_exec_keep_bytes(plan);
-    c->keep_bytes = want < room ? want : room;
+    const uint64_t room = limit - total(c);
+    const uint64_t want =
+        (uint64_t)c->window * ws_exec_keep_bytes(plan, &c->block_bytes);
+    if (want > 0)
+        c->keep_bytes = (want < room ? want : room) / c->block_bytes * c->block_bytes;
 }
 
 /** The fastest configuration that fits: first smaller tiles, then fewer tensors in

@@ -26,8 +26,9 @@ typedef struct ws_exec_config {
     int window;  /**< tensors in work at once */
     uint64_t thread_bytes, tensor_bytes, fixed_bytes; /**< what the parts take */
     uint64_t source_bytes; /**< what making adapted tensors takes */
-    uint64_t keep_bytes;   /**< of each tensor in work: sources kept between a pass over
-                              all elements and what follows it */
+    uint64_t keep_bytes;   /**< sources kept between a pass over all elements and what
+                              follows it: whole blocks of block_bytes */
+    uint64_t block_bytes;  /**< of all sources of a slice */
 } ws_exec_config;
 
 /**
@@ -198,9 +199,9 @@ void ws_plan_price(ws_plan *plan);
 uint64_t ws_exec_thread_bytes(const ws_plan *plan, size_t tile);
 /** The largest state that a tensor in work needs. */
 uint64_t ws_exec_tensor_bytes(const ws_plan *plan, int threads);
-/** Bytes of the sources of the largest tensor that passes run over; 0 when there is
- * none. */
-uint64_t ws_exec_keep_bytes(const ws_plan *plan);
+/** Bytes of the sources of the largest tensor that passes run over, and of a slice of
+ * any such; 0 when there is none. */
+uint64_t ws_exec_keep_bytes(const ws_plan *plan, uint64_t *slice);
 
 /** The tensor of @p input for output name @p name; a tied partner stands in. */
 const ws_tensor *ws_plan_find(const ws_ckpt *input, const char *name, bool *tied);

@@ -2,6 +2,9 @@
  * test_kernel_lanes.c - sums in lanes, and products between vectors
  */
 #include "ws_test.h"
+
+#include "engine/kernel_select.h"
+#include "engine/kernel_update.h"
 #include "wsurg/method.h"
 
 enum { N = 3000 };
@@ -116,6 +119,54 @@ static void long_vectors_are_summed_in_order(void **unused)
     assert_memory_equal(&lanes[ws_gram_at(0, 1)], &dot, sizeof dot);
 }
 
+/** One element by the formula. */
+static float mixed_plainly(const struct mix *m, void *const *x, float base, size_t i)
+{
+    float sum = 0.0f, mixed = 0.0f, share = 0.0f;
+    for (size_t k = 0; k < m->n_models; k++)
+        sum += m->coefficient[k] * ((const float *)x[k])[i];
+    for (size_t k = 0; k < m->n_models && m->consensus; k++) {
+        const float t = m->coefficient[k] * ((const float *)x[k])[i];
+        if ((sum >= 0.0f ? t : -t) > 0.0f) {
+            mixed += t;
+            share += m->weight[k];
+        }
+    }
+    if (!m->consensus)
+        mixed = sum;
+    else if (m->normalize && share != 0.0f)
+        mixed /= share;
+    const float u = m->gain * mixed;
+    return u == 0.0f ? base : base + u;
+}
+
+static void combined_to_the_bit_on_any_processor(void **unused)
+{
+    static float third[N], out[N];
+    void *const x[] = { x32, y32, third };
+    (void)unused;
+    for (size_t i = 0; i < N; i++)
+        third[i] = i % 5 == 0 ? 0.0f : i % 7 == 0 ? -x32[i] : y32[N - 1 - i];
+    third[3] = NAN, third[8] = INFINITY, third[9] = -0.0f;
+    for (int way = 0; way < 4; way++) {
+        const struct mix m = { .n_models = way == 3 ? 2 : 3,
+                               .consensus = way > 0,
+                               .normalize = way > 1,
+                               .coefficient = { 0.5f, -1.25f, 1.0f },
+                               .weight = { 1.0f, 1.0f, 0.25f },
+                               .gain = 0.75f };
+        for (size_t n = 0; n <= N; n += n < 40 ? 1 : 592) {
+            memset(out, 0, sizeof out);
+            ws_mix(&m, 0, x, y32, n, out);
+            for (size_t i = 0; i < n; i++) {
+                const float want = mixed_plainly(&m, x, y32[i], i);
+                assert_true(isnan(want) ? isnan(out[i])
+                                        : memcmp(&out[i], &want, sizeof want) == 0);
+            }
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -124,6 +175,7 @@ int main(void)
         cmocka_unit_test(differences_may_overwrite_an_operand),
         cmocka_unit_test(products_stand_in_a_triangle),
         cmocka_unit_test(long_vectors_are_summed_in_order),
+        cmocka_unit_test(combined_to_the_bit_on_any_processor),
     };
     return cmocka_run_group_tests(tests, fill, NULL);
 }

@@ -375,20 +375,50 @@ static void wide_registers_count_alike(void **state)
         }
 }
 
-static int by_bits(const void *a, const void *b)
-{
-    uint32_t x, y;
-    memcpy(&x, a, sizeof x);
-    memcpy(&y, b, sizeof y);
-    return x < y ? -1 : x > y;
-}
-
 static float bf16(uint16_t bits)
 {
     const uint32_t wide = (uint32_t)bits << 16;
     float x;
     memcpy(&x, &wide, sizeof x);
     return x;
+}
+
+static void pairs_are_counted_like_their_differences(void **state)
+{
+    (void)state;
+    enum { N = 5000, BINS = 512 };
+    static uint16_t x[N], base[N];
+    static float d[N];
+    static uint32_t got[BINS], want[BINS];
+    uint64_t seed = 11;
+    if (!ws_select_has_v4())
+        skip();
+    for (size_t i = 0; i < N; i++) { // some equal, some with NaN and infinity
+        const uint64_t w = random_word(&seed);
+        base[i] = w % 7 == 0 ? (uint16_t)(w >> 48) : (uint16_t)(0x3f80 + (w >> 40) % 8);
+        x[i] = w % 3 == 0 ? base[i] : (uint16_t)(base[i] + 0x80 + (w >> 20) % 128);
+        d[i] = bf16(x[i]) - bf16(base[i]);
+    }
+    for (int which = 0; which < 2; which++)
+        for (size_t n = 0; n <= N; n += n < 70 ? 1 : 701) {
+            struct select_cut c = { .shift = 14, .lo = 0x3f800000u, .hi = 0x3fffffffu };
+            c.heavy = which == 0 ? UINT64_MAX : 0x3f900000u;
+            uint64_t above = 1, want_above = 1;
+            memset(got, 0, sizeof got);
+            memset(want, 0, sizeof want);
+            ws_select_count_bf16_v4(&c, x, base, n, got, &above);
+            count_plainly(&c, d, n, want, &want_above);
+            assert_int_equal(above, want_above);
+            assert_memory_equal(got, want, sizeof got);
+        }
+}
+
+static int by_bits(const void *a, const void *b)
+{
+    uint32_t x, y;
+    memcpy(&x, a, sizeof x);
+    memcpy(&y, b, sizeof y);
+    return x < y ? -1 : x > y;
 }
 
 static void wide_registers_gather_all_magnitudes_from_a_floor_on(void **state)
@@ -436,6 +466,7 @@ int main(void)
         cmocka_unit_test(nothing_to_cut_needs_no_pass),
         cmocka_unit_test(rows_in_memory_are_selected_alike),
         cmocka_unit_test(wide_registers_count_alike),
+        cmocka_unit_test(pairs_are_counted_like_their_differences),
         cmocka_unit_test(wide_registers_gather_all_magnitudes_from_a_floor_on),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
