@@ -127,6 +127,104 @@ typedef struct ws_mask_movement_req {
 WS_API ws_status ws_mask_movement(ws_mask_result **out, const ws_mask_movement_req *req,
                                   const ws_ctx *ctx, ws_err *err);
 
+/* ---- half fine-tuning ---- */
+
+/** Which half of a model's matrices a round leaves alone. */
+typedef struct ws_mask_hft_req {
+    const char *model;
+    uint64_t seed, round;
+    const char *out; /**< the plan: a file of JSON */
+    bool force;
+} ws_mask_hft_req;
+
+/** Counts of tensors and numbers: biases count with their matrix. */
+typedef struct ws_mask_hft_result {
+    size_t frozen, matrices; /**< tensors; of the layers' matrices and biases */
+    uint64_t numbers, of;    /**< frozen; in the layers' matrices and biases */
+    uint64_t parameters;     /**< of the whole model */
+    size_t layers;
+} ws_mask_hft_result;
+
+/**
+ * Write a plan: in each layer half of the attention's matrices at random (2 of 4; a
+ * fused query, key and value is one), and of the MLP's (2 of 3 in a random half of the
+ * layers, 1 of 3 in the others). Embeddings, norms and head are never frozen.
+ * @return WS_OK; WS_E_USAGE no layers with matrices; WS_E_EXISTS; WS_E_IO; as
+ *         ws_ckpt_open()
+ * @source Hui et al. 2024, arXiv:2404.18466
+ */
+WS_API ws_status ws_mask_hft(ws_mask_hft_result *out, const ws_mask_hft_req *req,
+                             const ws_ctx *ctx, ws_err *err);
+
+/** Put the base's tensors back where a plan freezes. */
+typedef struct ws_half_reset_req {
+    const char *base, *model;
+    const char *plan; /**< file; NULL: of seed and round, as ws_mask_hft() makes it */
+    uint64_t seed, round;
+    ws_write_opts write;
+} ws_half_reset_req;
+
+#define WS_HALF_RESET_REQ_INIT                                                         \
+    {                                                                                  \
+        .write = WS_WRITE_OPTS_INIT                                                    \
+    }
+
+/** result.tensors are those of the base, .set their numbers, .entries all.
+ * @return as ws_mask_apply(); WS_E_HEADER the plan's file */
+WS_API ws_status ws_half_reset(ws_mask_result **out, const ws_half_reset_req *req,
+                               const ws_ctx *ctx, ws_err *err);
+
+/* ---- sensitivity ---- */
+
+/** Which entries a task asks to be trained: g^2, summed over batches. */
+typedef struct ws_sensitivity_req {
+    const char *model, *config, *tokenizer;
+    const char *data;   /**< "[NAME=]FILE" */
+    const char *target; /**< pattern of tensors; NULL: all but embeddings, positions and
+                             head */
+    int64_t batches, batch, seq;
+    uint64_t count; /**< entries chosen; 0: by share */
+    double share;   /**< of all that were asked */
+    int64_t rank;   /**< of the adapters that a budget is measured by */
+    double
+        structure; /**< a matrix with count >= (in + out) rank / structure gets one */
+    uint64_t seed;
+    ws_write_opts write; /**< .out is the mask */
+} ws_sensitivity_req;
+
+#define WS_SENSITIVITY_REQ_INIT                                                        \
+    {                                                                                  \
+        .batches = 16, .batch = 32, .rank = 8, .structure = 10.0,                      \
+        .write = WS_WRITE_OPTS_INIT                                                    \
+    }
+
+typedef struct ws_sensitivity_tensor {
+    const char *name;
+    uint64_t entries, chosen;
+    double score;    /**< sum over the entries */
+    bool structured; /**< a matrix: an adapter fits better; a vector: train all of it */
+} ws_sensitivity_tensor;
+
+typedef struct ws_sensitivity_result {
+    ws_mask_result *mask;
+    ws_sensitivity_tensor *tensors; /**< (n) in the order of their use */
+    size_t n;
+    int64_t batches;
+    ws_arena arena;
+} ws_sensitivity_result;
+
+/**
+ * Score entries by the squares of their gradients, one backward pass a batch, and write
+ * the mask of the highest, all tensors ranked together.
+ * @return WS_OK; WS_E_USAGE a pattern that hits nothing; WS_E_NOT_FINITE; WS_E_MEMORY;
+ *         as ws_model_open(), ws_data_open(), ws_plan_run()
+ * @source He et al. 2023, arXiv:2303.08566
+ */
+WS_API ws_status ws_sensitivity(ws_sensitivity_result **out,
+                                const ws_sensitivity_req *req, const ws_ctx *ctx,
+                                ws_err *err);
+WS_API void ws_sensitivity_free(ws_sensitivity_result *r);
+
 /* ---- figures ---- */
 
 typedef struct ws_mask_layer_stats {

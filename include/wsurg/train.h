@@ -77,15 +77,18 @@ typedef struct ws_tune_req {
     ws_tune_kind kind;
     const char *model;  /**< path; of WS_TUNE_SCRATCH: config.json or its folder */
     const char *config; /**< folder of config.json for a model that is a plain file */
-    const char *tokenizer;   /**< folder or file of the tokenizer; NULL: the model's */
-    const char *adapter;     /**< of WS_TUNE_ADAPTER: its directory */
-    int64_t rank;            /**< of WS_TUNE_LORA */
-    double lora_alpha;       /**< of WS_TUNE_LORA; 0: the rank */
-    bool rslora;             /**< scale alpha / sqrt(rank), not alpha / rank */
-    const char *target;      /**< pattern of the linears that get factors; NULL: PEFT's
-                                  choice (query and value) */
-    const char *mask;        /**< file of boolean tensors: entries that may change */
-    const char *freeze;      /**< pattern of tensors that do not change */
+    const char *tokenizer; /**< folder or file of the tokenizer; NULL: the model's */
+    const char *adapter;   /**< of WS_TUNE_ADAPTER: its directory */
+    int64_t rank;          /**< of WS_TUNE_LORA */
+    double lora_alpha;     /**< of WS_TUNE_LORA; 0: the rank */
+    bool rslora;           /**< scale alpha / sqrt(rank), not alpha / rank */
+    const char *target;    /**< pattern of the linears that get factors; NULL: PEFT's
+                                  choice (query and value). Of WS_TUNE_FULL: of the
+                                  tensors that may change; NULL: all */
+    const char *mask;      /**< file of boolean tensors: entries that may change; or of
+                                  factors from 0 to 1 on their steps */
+    const char *freeze;    /**< pattern of tensors that do not change */
+    const char *freeze_plan; /**< file of tensors that do not change (mask hft) */
     int64_t first, last;     /**< layers that may change; last -1: all, and what lies
                                   outside the layers */
     const char *const *data; /**< (n_data) "[NAME=]FILE" */

@@ -194,6 +194,42 @@ ws_status ws_os_rename_new(const char *from, const char *to, ws_err *err)
     return sys == EEXIST || sys == ENOTEMPTY ? WS_E_EXISTS : WS_E_IO;
 }
 
+/** Write and sync @p path anew. */
+static ws_status file_write(const char *path, const void *data, size_t len, ws_err *err)
+{
+    const int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (fd < 0)
+        return ws_fail_sys(err, WS_E_IO, errno, "cannot create");
+    ws_status st = ws_os_pwrite(fd, path, data, len, 0, err);
+    if (st == WS_OK && fsync(fd) != 0)
+        st = ws_fail_sys(err, WS_E_IO, errno, "cannot write to the disk");
+    if (close(fd) != 0 && st == WS_OK)
+        st = ws_fail_sys(err, WS_E_IO, errno, "cannot close");
+    return st;
+}
+
+ws_status ws_os_put_file(const char *path, const void *data, size_t len, bool replace,
+                         ws_err *err)
+{
+    ws_buf part = { 0 };
+    const char *slash = strrchr(path, '/');
+    const int folder = slash == NULL ? 0 : (int)(slash + 1 - path);
+    ws_buf_printf(&part, "%.*s.%s.wsurg-part", folder, path, path + folder);
+    ws_status st = part.failed ? ws_fail(err, WS_E_MEMORY, "no memory for a path")
+                               : file_write(part.p, data, len, err);
+    if (st == WS_OK && !replace)
+        st = ws_os_rename_new(part.p, path, err);
+    else if (st == WS_OK && rename(part.p, path) != 0)
+        st = ws_fail_sys(err, WS_E_IO, errno, "cannot rename");
+    if (st != WS_OK) {
+        ws_err_at(err, path, NULL, -1);
+        if (part.p != NULL)
+            unlink(part.p);
+    }
+    ws_buf_free(&part);
+    return st;
+}
+
 ws_status ws_os_exchange(const char *a, const char *b, ws_err *err)
 {
     if (renameat2(AT_FDCWD, a, AT_FDCWD, b, RENAME_EXCHANGE) == 0)

@@ -40,6 +40,12 @@ WS_API double ws_os_now(void);
 /** Rename without replacing: WS_E_EXISTS when @p to is there. */
 WS_API ws_status ws_os_rename_new(const char *from, const char *to, ws_err *err);
 
+/** Write @p len bytes as the file @p path, whole or not at all: synced beside it, then
+ * renamed. WS_E_EXISTS when it is there and not to be replaced; WS_E_IO;
+ * WS_E_MEMORY. */
+WS_API ws_status ws_os_put_file(const char *path, const void *data, size_t len,
+                                bool replace, ws_err *err);
+
 /** Swap two existing paths in one step. */
 WS_API ws_status ws_os_exchange(const char *a, const char *b, ws_err *err);
 

@@ -16,7 +16,7 @@ struct tune_args {
     bool full, lora, rslora;
     int64_t rank;
     double lora_alpha;
-    const char *target, *mask, *freeze, *layers;
+    const char *target, *mask, *freeze, *freeze_plan, *layers;
     ws_strs data;
     const char *data_weights, *val, *chat_format;
     ws_word loss, optimizer, schedule;
@@ -175,11 +175,13 @@ static void kind_settle(ws_run *run, struct tune_args *a)
     if (!a->scratch && !a->model_path && ways == 1)
         ws_run_error(run, WS_E_USAGE, "argument MODEL is missing");
     const bool factors = r->kind == WS_TUNE_LORA || r->kind == WS_TUNE_ADAPTER;
-    if (factors && a->mask)
-        ws_run_error(run, WS_E_USAGE, "--mask is for --full");
-    if (r->kind != WS_TUNE_LORA && (a->target || a->rslora || a->lora_alpha > 0.0))
-        ws_run_error(run, WS_E_USAGE,
-                     "--target, --lora-alpha and --rslora are for --lora");
+    if (factors && (a->mask || a->freeze_plan))
+        ws_run_error(run, WS_E_USAGE, "%s is for --full",
+                     a->mask ? "--mask" : "--freeze-plan");
+    if (r->kind == WS_TUNE_ADAPTER && a->target)
+        ws_run_error(run, WS_E_USAGE, "--target is for --lora and --full");
+    if (r->kind != WS_TUNE_LORA && (a->rslora || a->lora_alpha > 0.0))
+        ws_run_error(run, WS_E_USAGE, "--lora-alpha and --rslora are for --lora");
 }
 
 static void optim_fill(ws_run *run, struct tune_args *a)
@@ -228,6 +230,7 @@ static void tune_check(ws_run *run, void *args)
     r->target = a->target;
     r->mask = a->mask;
     r->freeze = a->freeze;
+    r->freeze_plan = a->freeze_plan;
     r->data = a->data.v;
     r->n_data = a->data.n;
     r->val = a->val;
@@ -428,9 +431,11 @@ static const ws_opt tune_more[] = {
            "scale of the factors: A/R; default R"),
     WS_FLAG(struct tune_args, rslora, "rslora", 0, "scale A/sqrt(R)"),
     WS_TEXT(struct tune_args, mask, "mask", 0, "FILE",
-            "boolean tensors: the entries that may change"),
+            "the entries that may change, or factors on their steps"),
     WS_TEXT(struct tune_args, freeze, "freeze", 0, "PATTERN",
             "tensors that do not change"),
+    WS_TEXT(struct tune_args, freeze_plan, "freeze-plan", 0, "FILE",
+            "tensors that do not change, by mask hft"),
     WS_TEXT(struct tune_args, layers, "layers", 0, "A-B",
             "only these layers change, counted from 0"),
     WS_OPT(struct tune_args, beta, "dpo-beta", 0, "B", 0.1, 1e-6, 1e3,
@@ -482,7 +487,7 @@ static const ws_opt tune_opts[] = {
             "train a new model of this config.json"),
     WS_OPT(struct tune_args, rank, "rank", 0, "R", 8, 1, 65536, "rank of the factors"),
     WS_TEXT(struct tune_args, target, "target", 0, "PATTERN",
-            "linears with factors; default: query and value"),
+            "linears with factors (query and value); --full: what changes"),
     WS_WORD(struct tune_args, loss, "loss", "auto|next-token|completion|dpo", 0,
             "which tokens count"),
     WS_OPT(struct tune_args, batch, "batch", 0, "N", 8, 1, 65536, "rows at once"),

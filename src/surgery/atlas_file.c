@@ -10,12 +10,7 @@
  *
  * Numbers are those of float32, with the nine digits that give them back.
  */
-#include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/os.h"
 #include "surgery/atlas_run.h"
@@ -68,40 +63,10 @@ static void put_all(ws_buf *b, const ws_atlas *a, const ws_atlas_result *r)
     }
 }
 
-/** Write and sync @p path anew. */
-static ws_status put_file(const char *path, const ws_buf *b, ws_err *err)
-{
-    const int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (fd < 0)
-        return ws_fail_sys(err, WS_E_IO, errno, "cannot create");
-    ws_status st = ws_os_pwrite(fd, path, b->p, b->n, 0, err);
-    if (st == WS_OK && fsync(fd) != 0)
-        st = ws_fail_sys(err, WS_E_IO, errno, "cannot write to the disk");
-    if (close(fd) != 0 && st == WS_OK)
-        st = ws_fail_sys(err, WS_E_IO, errno, "cannot close");
-    return st;
-}
-
 ws_status ws_atlas_put(const char *path, const ws_buf *text, bool force, ws_err *err)
 {
-    ws_buf part = { 0 };
-    const char *slash = strrchr(path, '/');
-    const int folder = slash == NULL ? 0 : (int)(slash + 1 - path);
-    ws_buf_printf(&part, "%.*s.%s.wsurg-part", folder, path, path + folder);
-    ws_status st = text->failed || part.failed
-                       ? ws_fail(err, WS_E_MEMORY, "no memory for the coefficients")
-                       : put_file(part.p, text, err);
-    if (st == WS_OK && !force)
-        st = ws_os_rename_new(part.p, path, err);
-    else if (st == WS_OK && rename(part.p, path) != 0)
-        st = ws_fail_sys(err, WS_E_IO, errno, "cannot rename");
-    if (st != WS_OK) {
-        ws_err_at(err, path, NULL, -1);
-        if (part.p != NULL)
-            unlink(part.p);
-    }
-    ws_buf_free(&part);
-    return st;
+    return text->failed ? ws_fail(err, WS_E_MEMORY, "no memory for the coefficients")
+                        : ws_os_put_file(path, text->p, text->n, force, err);
 }
 
 ws_status ws_atlas_write(const ws_atlas *a, const ws_atlas_result *r, ws_err *err)

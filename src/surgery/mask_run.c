@@ -196,6 +196,31 @@ static ws_status block_make(ws_mask_run *r, size_t i, ws_err *err)
     return st;
 }
 
+/** A tensor as it is, with a gradient. */
+static ws_status block_plain(ws_mask_run *r, size_t i, ws_err *err)
+{
+    const ws_model_part *p = ws_model_part_at(r->model, i);
+    const ws_tensor *t = ws_ckpt_find(r->model->ckpt, p->name);
+    const size_t n = (size_t)p->n;
+    const bool apart = p->kind == WS_PART_EMBED || p->kind == WS_PART_POSITIONS ||
+                       p->kind == WS_PART_HEAD;
+    if (r->req->target == NULL && apart)
+        return WS_OK;
+    float *grad = ws_calloc(n, sizeof *grad);
+    r->grads[r->n_blocks] = grad;
+    r->shapes[r->n_blocks] = t != NULL ? *t : (ws_tensor){ .rank = 1, .n_elements = n };
+    r->blocks[r->n_blocks++] = (ws_soft_block){
+        .name = p->name, .n = n, .span = 1, .groups = n, .grad = grad
+    };
+    r->want[i].grad = grad;
+    r->entries += n;
+    r->groups += n;
+    r->bytes += n * (sizeof *grad + r->req->per_group);
+    if (grad == NULL)
+        return no_memory(err);
+    return r->bytes > ws_ctx_memory(&r->roomy) ? too_much(r, err) : WS_OK;
+}
+
 static ws_status blocks_make(ws_mask_run *r, ws_err *err)
 {
     const size_t n = ws_model_part_count(r->model);
@@ -219,13 +244,15 @@ static ws_status blocks_make(ws_mask_run *r, ws_err *err)
                                   err);
         any = any || hit;
         if (st == WS_OK && hit)
-            st = block_make(r, i, err);
+            st = r->req->plain ? block_plain(r, i, err) : block_make(r, i, err);
     }
     ws_pattern_free(target);
     if (st == WS_OK && !any)
         return ws_fail(err, WS_E_USAGE, "--target '%s' hits no tensor", r->req->target);
     if (st == WS_OK && r->n_blocks == 0)
-        return ws_fail(err, WS_E_USAGE, "no model differs from the base there");
+        return ws_fail(err, WS_E_USAGE,
+                       r->req->plain ? "no tensor is left to look at"
+                                     : "no model differs from the base there");
     for (size_t k = 0; st == WS_OK && k < r->req->n_models; k++) {
         ws_ckpt_free(r->models[k]);
         r->models[k] = NULL;
@@ -322,7 +349,7 @@ void ws_mask_run_close(ws_mask_run *r)
 {
     ws_step_free(r->step);
     for (size_t i = 0; i < r->n_blocks; i++) {
-        updates_free(r, r->deltas[i]);
+        updates_free(r, r->deltas[i]); // NULL: none
         ws_free(r->grads[i]);
         ws_free((void *)(uintptr_t)r->blocks[i].base);
     }

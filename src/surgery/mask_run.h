@@ -25,6 +25,8 @@ typedef struct ws_mask_run_req {
     bool pairs;             /**< the data are preference pairs */
     int64_t batch, seq;
     uint64_t seed;
+    bool plain;       /**< no models: the tensors that .target hits (NULL: all but
+                           embeddings, positions and head) have gradients alone */
     double mix;       /**< above 0: the updates are added up with this factor, as one */
     size_t per_group; /**< bytes of logits and optimiser */
     /** Entries that share one logit, of a tensor of @p rows by @p cols. */

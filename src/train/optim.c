@@ -10,11 +10,12 @@
 #include "train/optim.h"
 
 #include <math.h>
+#include <string.h>
 
 #include "wsurg/alloc.h"
 #include "wsurg/export.h" // WS_HOT
 
-enum { BLOCK = 1 << 16, LANES = 16 };
+enum { BLOCK = 1 << 16, LANES = 16, SOFT = 1024 };
 
 /** Numbers from .. from+n of one tensor, and the sum of their gradients' squares. */
 struct block {
@@ -103,6 +104,8 @@ static void norm_block(void *arg, size_t i, int thread)
 
     for (size_t k = 0; mask != NULL && k < b->n; k++)
         g[k] = mask[b->from + k] ? g[k] : 0.0f;
+    for (size_t k = 0; b->slot->soft != NULL && k < b->n; k++)
+        g[k] = b->slot->soft[(b->from + k) / b->slot->span] != 0.0f ? g[k] : 0.0f;
     b->squares = squares(g, b->n);
 }
 
@@ -169,6 +172,26 @@ static void run_step(const ws_optim *o, const ws_slot_f32 *s, size_t from, size_
               (float)(1.0 - o->lr * s->decay));
 }
 
+/** Steps times factors: p + f (step - p). The step is scaled, not the gradient, which
+ * AdamW would divide by its own size again. */
+static void step_soft(const ws_optim *o, const ws_slot_f32 *s, size_t from, size_t n)
+{
+    float old[SOFT];
+
+    for (size_t at = from, len; at < from + n; at += len) {
+        const float f = s->soft[at / s->span];
+        len = s->span - at % s->span;
+        len = len < from + n - at ? len : from + n - at;
+        len = len < SOFT ? len : SOFT;
+        if (f == 0.0f)
+            continue;
+        memcpy(old, s->p + at, len * sizeof *old);
+        run_step(o, s, at, len);
+        for (size_t i = 0; f != 1.0f && i < len; i++)
+            s->p[at + i] = old[i] + f * (s->p[at + i] - old[i]);
+    }
+}
+
 /** Runs of trained entries only: the update is masked, not only the gradient, so that
  * neither decay nor momentum moves the others. */
 static void step_block(void *arg, size_t i, int thread)
@@ -179,6 +202,10 @@ static void step_block(void *arg, size_t i, int thread)
     const size_t end = b->from + b->n;
     (void)thread;
 
+    if (b->slot->soft != NULL) {
+        step_soft(o, b->slot, b->from, b->n);
+        return;
+    }
     if (mask == NULL) {
         run_step(o, b->slot, b->from, b->n);
         return;

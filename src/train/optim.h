@@ -17,6 +17,8 @@ typedef struct ws_slot_f32 {
     float *g;            /**< its gradient */
     float *m, *v;        /**< moments; SGD has no v, and no m without momentum */
     const uint8_t *mask; /**< 0: the entry stays as it is; NULL: all are trained */
+    const float *soft;   /**< factors on the steps of entries, 0: it stays; or NULL */
+    size_t span;         /**< entries that share a factor */
     double decay;        /**< weight decay of this tensor */
 } ws_slot_f32;
 

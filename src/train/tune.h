@@ -52,7 +52,8 @@ typedef struct ws_tune {
     size_t n_slots;
     float *numbers; /**< gradients, moments, factors */
     uint64_t n_numbers, n_trained;
-    uint8_t *masks;
+    uint8_t *masks; /**< bytes, and factors of soft masks */
+    uint64_t mask_bytes;
     float *grads; /**< (n_trained) the first of the numbers */
 
     ws_step *step;

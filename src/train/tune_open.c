@@ -244,6 +244,8 @@ static ws_status inputs_make(const ws_tune *t, ws_buf *b, ws_err *err)
                                 t->sources[r->n_data].path, err);
     if (st == WS_OK && r->mask != NULL)
         st = ws_tune_input_file(b, "mask", "mask", r->mask, err);
+    if (st == WS_OK && r->freeze_plan != NULL)
+        st = ws_tune_input_file(b, "freeze-plan", "plan", r->freeze_plan, err);
     ws_buf_putc(b, ']');
     return st;
 }

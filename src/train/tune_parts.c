@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/os.h"
+#include "hf/freeze_plan.h"
 #include "train/tune.h"
 #include "wsurg/pattern.h"
 #include "wsurg/text.h"
@@ -32,12 +33,13 @@ static ws_status mask_check(const ws_tune *t, const ws_ckpt *c, const ws_model_p
     *out = m;
     if (m == NULL)
         return WS_OK;
-    if (m->dtype != WS_DT_BOOL && m->dtype != WS_DT_U8) {
-        ws_fail(err, WS_E_DTYPE, "a mask of dtype %s, wanted BOOL",
+    if (m->dtype != WS_DT_BOOL && m->dtype != WS_DT_U8 && m->dtype != WS_DT_F32) {
+        ws_fail(err, WS_E_DTYPE, "a mask of dtype %s, wanted BOOL or F32",
                 ws_dtype_info(m->dtype)->name);
         return ws_err_at(err, t->req->mask, p->name, -1);
     }
-    if (m->n_elements != (uint64_t)p->n) {
+    if (m->n_elements != (uint64_t)p->n && m->n_elements != 1 &&
+        (p->rows < 2 || m->n_elements != (uint64_t)p->rows)) {
         ws_fail(err, WS_E_SHAPE, "a mask of %llu entries, the tensor has %lld",
                 (unsigned long long)m->n_elements, (long long)p->n);
         return ws_err_at(err, t->req->mask, p->name, -1);
@@ -45,23 +47,60 @@ static ws_status mask_check(const ws_tune *t, const ws_ckpt *c, const ws_model_p
     return WS_OK;
 }
 
+/** Factors of slot @p s at @p to, from 0 to 1. */
+static ws_status soft_read(ws_tune *t, const ws_ckpt *c, const ws_tensor *m,
+                           ws_slot_f32 *s, float *to, ws_err *err)
+{
+    const size_t n = (size_t)m->n_elements;
+    const ws_status st = ws_ckpt_read(c, m, 0, m->n_bytes, to, err);
+
+    for (size_t i = 0; st == WS_OK && i < n; i++)
+        if (!(to[i] >= 0.0f && to[i] <= 1.0f)) {
+            ws_fail(err, WS_E_USAGE, "factor %zu of the mask is %g, wanted 0 to 1", i,
+                    (double)to[i]);
+            return ws_err_at(err, t->req->mask, s->name, -1);
+        }
+    s->soft = to;
+    s->span = s->n / n;
+    return st;
+}
+
+/** Bytes of slot @p s at @p to; one for a row, or for all, is said for each entry. */
+static ws_status hard_read(const ws_ckpt *c, const ws_tensor *m, ws_slot_f32 *s,
+                           uint8_t *to, ws_err *err)
+{
+    const size_t n = (size_t)m->n_elements, span = s->n / n;
+    const ws_status st = ws_ckpt_read(c, m, 0, n, to, err);
+
+    for (size_t i = s->n; st == WS_OK && span > 1 && i-- > 0;)
+        to[i] = to[i / span];
+    s->mask = to;
+    return st;
+}
+
 /** Read the masks of the slots, which bear the names of parts. */
 static ws_status masks_read(ws_tune *t, const ws_ckpt *c, ws_err *err)
 {
     uint64_t total = 0;
-    uint8_t *at;
     ws_status st = WS_OK;
 
-    for (size_t k = 0; k < t->n_slots; k++)
-        total += t->slots[k].n;
-    t->masks = at = ws_alloc((size_t)total);
+    for (size_t k = 0; k < t->n_slots; k++) {
+        const ws_tensor *m = ws_ckpt_find(c, t->slots[k].name);
+        total += m->dtype == WS_DT_F32 ? m->n_bytes : (t->slots[k].n + 3) / 4 * 4;
+    }
+    uint8_t *at = t->masks = ws_alloc((size_t)total);
     if (at == NULL)
         return no_memory(err);
+    t->mask_bytes = total;
     for (size_t k = 0; st == WS_OK && k < t->n_slots; k++) {
         const ws_tensor *m = ws_ckpt_find(c, t->slots[k].name);
-        st = ws_ckpt_read(c, m, 0, m->n_bytes, at, err);
-        t->slots[k].mask = at;
-        at += t->slots[k].n;
+        ws_slot_f32 *s = &t->slots[k];
+        void *to = at;
+        if (m->dtype == WS_DT_F32)
+            st = soft_read(t, c, m, s, to, err);
+        else
+            st = hard_read(c, m, s, at, err);
+        at += m->dtype == WS_DT_F32 ? m->n_bytes : (s->n + 3) / 4 * 4;
     }
     return st;
 }
@@ -69,9 +108,10 @@ static ws_status masks_read(ws_tune *t, const ws_ckpt *c, ws_err *err)
 /* ---- the choice ---- */
 
 struct choice {
-    ws_pattern_set *freeze;
+    ws_pattern_set *freeze, *target;
+    ws_freeze_plan plan;
     ws_ckpt *mask;
-    bool froze; // the pattern hit something
+    bool froze, hit; // the patterns hit something
 };
 
 static ws_status part_wanted(const ws_tune *t, struct choice *c, const ws_model_part *p,
@@ -86,6 +126,12 @@ static ws_status part_wanted(const ws_tune *t, struct choice *c, const ws_model_
     if (c->freeze != NULL)
         st = ws_pattern_match(c->freeze, p->name, &hit, err);
     c->froze |= hit;
+    if (st == WS_OK && !hit && c->target != NULL) {
+        st = ws_pattern_match(c->target, p->name, &hit, err);
+        c->hit |= hit;
+        hit = !hit;
+    }
+    hit = hit || ws_freeze_plan_has(&c->plan, p->name);
     if (st || hit || (r->last >= 0 && (p->layer < r->first || p->layer > r->last)))
         return st;
     if (c->mask != NULL)
@@ -115,6 +161,8 @@ static ws_status choose_full(ws_tune *t, struct choice *c, ws_err *err)
     }
     if (c->freeze != NULL && !c->froze)
         return ws_fail(err, WS_E_USAGE, "--freeze '%s' hits no tensor", t->req->freeze);
+    if (c->target != NULL && !c->hit)
+        return ws_fail(err, WS_E_USAGE, "--target '%s' hits no tensor", t->req->target);
     if (t->n_slots == 0)
         return ws_fail(err, WS_E_USAGE, "nothing is left to train");
     return WS_OK;
@@ -141,6 +189,19 @@ static ws_status choose_factors(ws_tune *t, ws_err *err)
     return st;
 }
 
+/** The plan, whose names must all be the model's. */
+static ws_status plan_read(const ws_tune *t, ws_freeze_plan *plan, ws_err *err)
+{
+    ws_status st = ws_freeze_plan_read(plan, t->req->freeze_plan, err);
+
+    for (size_t i = 0; st == WS_OK && i < plan->n; i++)
+        if (ws_model_part_find(t->model, plan->frozen[i]) < 0) {
+            ws_fail(err, WS_E_MISSING, "the plan freezes what the model has not");
+            st = ws_err_at(err, t->req->freeze_plan, plan->frozen[i], -1);
+        }
+    return st;
+}
+
 static ws_status choose(ws_tune *t, ws_err *err)
 {
     const ws_tune_req *r = t->req;
@@ -157,6 +218,10 @@ static ws_status choose(ws_tune *t, ws_err *err)
         return choose_factors(t, err);
     if (r->freeze != NULL)
         st = ws_pattern_new(&c.freeze, r->freeze, err);
+    if (st == WS_OK && r->target != NULL)
+        st = ws_pattern_new(&c.target, r->target, err);
+    if (st == WS_OK && r->freeze_plan != NULL)
+        st = plan_read(t, &c.plan, err);
     if (st == WS_OK && r->mask != NULL)
         st = ws_ckpt_open(&c.mask, r->mask, t->ctx->warnings, err);
     if (st == WS_OK)
@@ -164,6 +229,8 @@ static ws_status choose(ws_tune *t, ws_err *err)
     if (st == WS_OK && c.mask != NULL)
         st = masks_read(t, c.mask, err);
     ws_pattern_free(c.freeze);
+    ws_pattern_free(c.target);
+    ws_freeze_plan_free(&c.plan);
     ws_ckpt_free(c.mask);
     return st;
 }
@@ -199,7 +266,7 @@ static uint64_t beside_bytes(ws_tune *t, uint64_t *masters)
     t->plan.gradients = t->n_trained * sizeof(float);
     t->plan.states = t->n_trained * moments(t) * sizeof(float);
     t->plan.trained = own * sizeof(float) + *masters;
-    return t->n_numbers * sizeof(float) + (t->masks != NULL ? t->n_trained : 0);
+    return t->n_numbers * sizeof(float) + t->mask_bytes;
 }
 
 /** Refuse before anything large is taken. */

@@ -184,9 +184,13 @@ static void threads_do_not_change_a_bit(void **state)
 
     for (int run = 0; run < 2; run++) {
         float *x = data[run] = ws_calloc(4 * BIG, sizeof *x);
-        ws_slot_f32 slot = {
-            "x", BIG, x, x + BIG, x + 2 * BIG, x + 3 * BIG, NULL, 0.5
-        };
+        ws_slot_f32 slot = { .name = "x",
+                             .n = BIG,
+                             .p = x,
+                             .g = x + BIG,
+                             .m = x + 2 * BIG,
+                             .v = x + 3 * BIG,
+                             .decay = 0.5 };
         ws_pool *pool = NULL;
         ws_optim *o = NULL;
         for (int k = 0; k < 2 * BIG; k++)
@@ -203,9 +207,65 @@ static void threads_do_not_change_a_bit(void **state)
     ws_free(data[1]);
 }
 
+/** One tensor of three rows trained for three steps, with factors of its rows. */
+static void rows_train(const float *soft, const ws_optim_opts *opts, float out[2][3000])
+{
+    enum { ROW = 1000, ALL = 3 * ROW };
+    static float x[4 * ALL];
+    ws_slot_f32 slot = { .name = "x",
+                         .n = ALL,
+                         .p = x,
+                         .g = x + ALL,
+                         .m = x + 2 * ALL,
+                         .v = x + 3 * ALL,
+                         .soft = soft,
+                         .span = ROW,
+                         .decay = 0.5 };
+    ws_pool *pool = NULL;
+    ws_optim *o = NULL;
+    int64_t bad;
+    assert_int_equal(ws_pool_new(&pool, 2, NULL), WS_OK);
+    assert_int_equal(ws_optim_new(&o, opts, &slot, 1, pool, NULL), WS_OK);
+    memset(x, 0, sizeof x);
+    for (int k = 0; k < 2 * ALL; k++)
+        x[k] = (float)(k % 1009 * 7919 % 1000) / 500.0f - 1.0f;
+    memcpy(out[0], x, ALL * sizeof *x);
+    for (int i = 1; i < 4; i++) {
+        (void)ws_optim_norm(o, &bad);
+        ws_optim_step(o, i, 1e-2, 1.0f);
+    }
+    memcpy(out[1], x, ALL * sizeof *x);
+    ws_optim_free(o);
+    ws_pool_free(pool);
+}
+
+/** Factor 0: frozen, decay and all; 1: as without; between: that much of the step. */
+static void factors_scale_the_steps_of_rows(void **state)
+{
+    static const float ones[] = { 1, 1, 1 }, some[] = { 0, 0.25f, 1 };
+    static float plain_x[2][3000], one[2][3000], soft[2][3000];
+    const ws_optim_opts sgd = { .kind = WS_OPTIM_SGD };
+    (void)state;
+    rows_train(NULL, &plain, plain_x);
+    rows_train(ones, &plain, one);
+    rows_train(some, &plain, soft);
+    assert_memory_equal(plain_x[1], one[1], sizeof one[1]);
+    assert_memory_equal(soft[1], soft[0], 1000 * sizeof(float));
+    assert_memory_equal(soft[1] + 2000, one[1] + 2000, 1000 * sizeof(float));
+    assert_memory_not_equal(soft[1] + 1000, one[1] + 1000, 1000 * sizeof(float));
+    rows_train(NULL, &sgd, plain_x);
+    rows_train(some, &sgd, soft);
+    for (int k = 1000; k < 2000; k++) { // decay is part of the step: nearly a quarter
+        const double whole = (double)plain_x[1][k] - (double)plain_x[0][k];
+        const double part = (double)soft[1][k] - (double)soft[0][k];
+        assert_true(fabs(part - 0.25 * whole) < 0.02 * fabs(whole) + 1e-6);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(factors_scale_the_steps_of_rows),
         cmocka_unit_test(adamw_steps_as_in_pytorch),
         cmocka_unit_test(sgd_steps_as_in_pytorch),
         cmocka_unit_test(masked_entries_keep_number_and_moments),
