@@ -64,6 +64,17 @@ typedef struct ws_usage {
  * use; 1..64. */
 WS_API int ws_ctx_threads(const ws_ctx *ctx);
 
+/**
+ * What this process has cost so far: seconds since @p began, threads of @p ctx, largest
+ * memory; what was read and written is left alone.
+ *
+ * @param began  from ws_usage_begin()
+ */
+WS_API void ws_usage_take(ws_usage *u, double began, const ws_ctx *ctx);
+
+/** The time to count from, seconds of a clock that is never set. */
+WS_API double ws_usage_begin(void);
+
 /** Memory limit of @p ctx in bytes. */
 WS_API uint64_t ws_ctx_memory(const ws_ctx *ctx);
 

@@ -373,6 +373,18 @@ int ws_ctx_threads(const ws_ctx *ctx)
     return ws_os_cpus();
 }
 
+double ws_usage_begin(void)
+{
+    return ws_os_now();
+}
+
+void ws_usage_take(ws_usage *u, double began, const ws_ctx *ctx)
+{
+    u->seconds = ws_os_now() - began;
+    u->threads = ws_ctx_threads(ctx);
+    u->peak_resident = u->peak_memory = ws_os_memory_peak();
+}
+
 uint64_t ws_ctx_memory(const ws_ctx *ctx)
 {
     return ctx != NULL && ctx->max_memory > 0 ? ctx->max_memory : WS_MEMORY_DEFAULT;

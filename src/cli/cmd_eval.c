@@ -234,8 +234,10 @@ static void eval_print(ws_run *run, const struct eval_args *a)
 static ws_status eval_run(ws_run *run, void *args)
 {
     struct eval_args *a = args;
+    const double began = ws_usage_begin();
     ws_model *against = NULL;
     ws_err err = WS_ERR_INIT;
+    uint64_t read = 0;
 
     a->row = ws_arena_calloc(&run->arena, a->models.n, sizeof *a->row);
     ws_status st = ws_stdin_take(run, &a->spool, a->models.v, a->models.n, NULL);
@@ -249,12 +251,15 @@ static ws_status eval_run(ws_run *run, void *args)
         ws_run_fail(run, &err);
     for (size_t i = 0; st == WS_OK && i < a->models.n; i++) {
         st = ws_eval_model(run, &a->e, a->models.v[i], against, &a->row[i]);
+        read += a->row[i].read;
         a->scored++;
     }
+    read += against ? ws_model_info_of(against)->bytes : 0;
     if (st == WS_OK) {
         labels_number(a);
         eval_json(run, a);
         eval_print(run, a);
+        ws_run_used(run, began, read);
     }
     ws_model_free(against);
     return st;

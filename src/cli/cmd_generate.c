@@ -376,6 +376,7 @@ static ws_status texts_make(ws_run *run, struct job *j)
 
 static ws_status generate_run(ws_run *run, void *args)
 {
+    const double began = ws_usage_begin();
     struct generate_args *a = args;
     struct job j = { .run = run, .a = a, .err = WS_ERR_INIT };
 
@@ -393,6 +394,8 @@ static ws_status generate_run(ws_run *run, void *args)
         result_show(run, &j);
     else
         ws_run_fail(run, &j.err);
+    if (st == WS_OK)
+        ws_run_used(run, began, ws_model_info_of(j.m)->bytes);
     for (int64_t i = 0; j.text && i < a->samples; i++) {
         ws_decoder_free(j.text[i].d);
         ws_buf_free(&j.text[i].b);

@@ -5,6 +5,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "report.h"
 
@@ -138,9 +139,12 @@ ws_status ws_eval_model(ws_run *run, const struct ws_eval_args *a, const char *p
         st = row_begin(a, m, t, row, &err);
     if (st == WS_OK)
         snprintf(row->label, sizeof row->label, "%s", ws_model_info_of(m)->label);
+    row->read = st == WS_OK ? ws_model_info_of(m)->bytes : 0;
     for (size_t i = 0; st == WS_OK && i < a->data.n; i++) {
+        struct stat sb;
         st = cell_score(run, a, i, m, t, against, row, &err);
         row->n += st == WS_OK;
+        row->read += stat(a->source[i].path, &sb) == 0 ? (uint64_t)sb.st_size : 0;
     }
     ws_tokenizer_free(t);
     ws_model_free(m);

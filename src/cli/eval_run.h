@@ -33,6 +33,7 @@ struct ws_eval_row {
     size_t n;                  /**< scored so far */
     int64_t window, stride;    /**< in tokens, as they were used */
     int64_t bos;               /**< token that opened the windows, or -1 */
+    uint64_t read;             /**< bytes of weights and data */
 };
 
 /** Read the names of the files; mistakes go to run->errors. */

@@ -400,6 +400,13 @@ static int document_write(ws_run *run, int exit_status)
 
 /* ---- begin and end ---- */
 
+void ws_run_used(ws_run *run, double began, uint64_t read_bytes)
+{
+    ws_usage_take(&run->usage, began, &run->ctx);
+    run->usage.read_bytes = read_bytes;
+    run->has_usage = true;
+}
+
 void ws_run_begin(ws_run *run)
 {
     static struct ws_voice voice;

@@ -44,6 +44,10 @@ void ws_run_flush(ws_run *run);
  * any. To be called between planning and writing. */
 ws_status ws_run_strict(ws_run *run);
 
+/** Take what the run has cost until now for the JSON document; @p began as
+ * ws_usage_begin() gave it. */
+void ws_run_used(ws_run *run, double began, uint64_t read_bytes);
+
 /** Connect colour, progress and context with the options; before a command runs. */
 void ws_run_begin(ws_run *run);
 

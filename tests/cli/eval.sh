@@ -24,6 +24,7 @@ END
 wsurg eval lm sums --data quiz.jsonl | cut2
 wsurg eval lm sums --data quiz.jsonl --data held.txt --json >out.json
 jsoncheck "$SCHEMA" out.json
+grep -q '"run":{"seconds":[0-9.e-]*,"threads":[1-9][0-9]*,"peak_memory_bytes":[1-9][0-9]*,"read_bytes":[1-9][0-9]*,"written_bytes":0}}' out.json && echo run
 grep -o '"label":"[a-z]*"\|"name":"[a-z]*"\|"questions":[0-9a-z]*\|"window":[0-9]*' out.json
 # refusals
 wsurg eval lm; echo $?
