@@ -16,8 +16,8 @@
 #include <stdatomic.h>
 #include <string.h>
 
-enum { LEAST = 192, MOST = 768 }; // width of a tile
-enum { ROW_TILE = 512, STEP = 512, FEW_ROWS = 4, FEW_PANEL = 64 };
+enum { LEAST = 256, MOST = 768 }; // width of a tile
+enum { ROW_TILE = 512, STEP = 768, FEW_ROWS = 4, FEW_PANEL = 64 };
 enum { THIN_ROWS = 64, THIN_COLS = 256 }; // tiles of the low-rank products
 
 /** Below this many multiplications, waking the pool costs more than it gives. */
@@ -63,10 +63,9 @@ static int64_t row_tiles_of(int64_t n)
  * eight of them or more keep eight threads at work. */
 static int64_t width_of(int64_t n)
 {
-    const int64_t least_tiles = n < 2 * LEAST ? 1 : n < 8 * LEAST ? 4 : 8;
-    int64_t tiles = (n + MOST - 1) / MOST;
+    const int64_t fit = least(n / LEAST, 8), needed = (n + MOST - 1) / MOST;
+    const int64_t tiles = needed > fit ? needed : fit;
 
-    tiles = tiles < least_tiles ? least_tiles : tiles;
     return ((n + tiles - 1) / tiles + 15) / 16 * 16;
 }
 
@@ -74,7 +73,8 @@ int64_t ws_linear_panel(int64_t rows, int64_t cols, bool transposed)
 {
     const int64_t forward = width_of(rows) * cols;
     const int64_t dw = transposed ? width_of(cols) * rows : forward;
-    const int64_t dx = STEP * width_of(cols), most = forward > dw ? forward : dw;
+    const int64_t dx = least(rows, STEP) * width_of(cols),
+                  most = forward > dw ? forward : dw;
     return most > dx ? most : dx;
 }
 
@@ -340,10 +340,11 @@ static void dx_tile(void *arg, size_t index, int thread)
 
 ws_status ws_linear_dx(const ws_scratch *s, const ws_weight *w, const ws_real *dY,
                        int64_t ldy, int64_t n, ws_real *dX, int64_t ldx, bool add,
-                       ws_err *err)
+                       bool low_made, ws_err *err)
 {
     struct job j = { .s = s,
                      .w = w,
+                     .low = has_low(w) ? s->low : NULL,
                      .dY = dY,
                      .ldy = ldy,
                      .dX = dX,
@@ -353,7 +354,7 @@ ws_status ws_linear_dx(const ws_scratch *s, const ws_weight *w, const ws_real *d
                      .tiles = row_tiles_of(n),
                      .width = width_of(w->cols) };
 
-    if (has_low(w)) {
+    if (has_low(w) && !low_made) {
         const ws_status st = low_make(&j, s->low, true, err);
         if (st)
             return st;

@@ -182,10 +182,15 @@ ws_status ws_linear_forward(const ws_scratch *s, const ws_weight *w,
                             const ws_weight *bias, const ws_real *X, int64_t ldx,
                             int64_t n, ws_real *Y, int64_t ldy, bool add, ws_err *err);
 
-/** dX (n, in) = dY (n, out) W; with @p add, dX += instead. */
+/**
+ * dX (n, in) = dY (n, out) W; with @p add, dX += instead.
+ *
+ * @param low_made  nothing was done on @p s since ws_linear_dlow() of w and dY: its
+ *                  dY B is taken, not made again
+ */
 ws_status ws_linear_dx(const ws_scratch *s, const ws_weight *w, const ws_real *dY,
                        int64_t ldy, int64_t n, ws_real *dX, int64_t ldx, bool add,
-                       ws_err *err);
+                       bool low_made, ws_err *err);
 
 /**
  * dW = dY^T X, added to @p grad and handed to @p sink; either may be NULL.
@@ -199,7 +204,7 @@ ws_status ws_linear_dw(const ws_scratch *s, const ws_weight *w, const ws_real *d
                        ws_err *err);
 
 /** Gradients of the low-rank term of w's overlay, where it wants them; no dW is made.
- */
+ * Leaves dY B diag(gain) in s->low for ws_linear_dx(). */
 ws_status ws_linear_dlow(const ws_scratch *s, const ws_weight *w, const ws_real *dY,
                          int64_t ldy, const ws_real *X, int64_t ldx, int64_t n,
                          ws_err *err);

@@ -29,27 +29,35 @@ static ws_status linear(ws_step *s, int64_t l, ws_linear_kind kind, const ws_wei
     return ws_linear_forward(&s->scratch, w, b, X, w->cols, s->n, Y, w->rows, add, err);
 }
 
+/** Whether anything of the low-rank overlay of @p w is wanted. */
+static bool low_wanted(const ws_weight *w)
+{
+    const ws_overlay *o = w->over;
+    return o != NULL && o->rank > 0 && (o->dA || o->dB || o->dgain);
+}
+
 /** What is wanted of a linear and its bias. */
 static ws_status linear_grads(ws_step *s, const ws_weight *w, const ws_weight *b,
                               const ws_real *dY, const ws_real *X, ws_err *err)
 {
     const ws_want *want = &s->want[w->part];
-    const ws_overlay *o = w->over;
 
     if (ws_step_trains(s, w))
         TRY(ws_linear_dw(&s->scratch, w, dY, w->rows, X, w->cols, s->n, want->grad,
                          want->sink, 0, err));
-    if (o != NULL && o->rank > 0 && (o->dA || o->dB || o->dgain))
+    if (low_wanted(w))
         TRY(ws_linear_dlow(&s->scratch, w, dY, w->rows, X, w->cols, s->n, err));
     if (ws_step_trains(s, b))
         ws_step_column_sums(s, b, dY, NULL);
     return WS_OK;
 }
 
+/** dX of a linear; @p next: right after its linear_grads(). */
 static ws_status dx_of(ws_step *s, const ws_weight *w, const ws_real *dY, ws_real *dX,
-                       bool add, ws_err *err)
+                       bool add, bool next, ws_err *err)
 {
-    return ws_linear_dx(&s->scratch, w, dY, w->rows, s->n, dX, w->cols, add, err);
+    return ws_linear_dx(&s->scratch, w, dY, w->rows, s->n, dX, w->cols, add,
+                        next && low_wanted(w), err);
 }
 
 /* ---- positions and norms of q and k ---- */
@@ -314,16 +322,16 @@ static ws_status mlp_backward(ws_step *s, int64_t l, ws_err *err)
     TRY(linear_grads(s, &y->down, &y->down_b, s->dx, s->big, err));
     if (!need->gu)
         return WS_OK;
-    TRY(dx_of(s, &y->down, s->dx, s->big, false, err));
+    TRY(dx_of(s, &y->down, s->dx, s->big, false, true, err));
     act(s, a, NULL, s->big);
     if (s->m->d.gated)
         TRY(linear_grads(s, &y->gate, &y->gate_b, a->g, s->h, err));
     TRY(linear_grads(s, &y->up, &y->up_b, a->u, s->h, err));
     if (!need->mlp_h)
         return WS_OK;
-    TRY(dx_of(s, &y->up, a->u, s->h, false, err));
+    TRY(dx_of(s, &y->up, a->u, s->h, false, true, err));
     if (s->m->d.gated)
-        TRY(dx_of(s, &y->gate, a->g, s->h, true, err));
+        TRY(dx_of(s, &y->gate, a->g, s->h, true, false, err));
     ws_step_norm_backward(s, &y->mlp_norm, &y->mlp_norm_b, a->mid, s->h, s->dx);
     return WS_OK;
 }
@@ -342,7 +350,7 @@ static ws_status attention_backward(ws_step *s, int64_t l, ws_err *err)
     TRY(linear_grads(s, &y->o, &y->o_b, s->dx, a->o, err));
     if (!need->qkv)
         return WS_OK;
-    TRY(dx_of(s, &y->o, s->dx, s->dq, false, err));
+    TRY(dx_of(s, &y->o, s->dx, s->dq, false, true, err));
     if (apart)
         turn(s, y, a, s->qt, s->kt);
     memset(s->dk, 0, kd);
@@ -352,14 +360,14 @@ static ws_status attention_backward(ws_step *s, int64_t l, ws_err *err)
                               s->dk, s->dv, err));
     turn_back(s, y, a);
     ws_step_norm(s, &y->attn_norm, &y->attn_norm_b, a->x);
-    TRY(linear_grads(s, &y->q, &y->q_b, s->dq, s->h, err));
     TRY(linear_grads(s, &y->k, &y->k_b, s->dk, s->h, err));
     TRY(linear_grads(s, &y->v, &y->v_b, s->dv, s->h, err));
+    TRY(linear_grads(s, &y->q, &y->q_b, s->dq, s->h, err));
     if (!need->attn_h)
         return WS_OK;
-    TRY(dx_of(s, &y->q, s->dq, s->h, false, err));
-    TRY(dx_of(s, &y->k, s->dk, s->h, true, err));
-    TRY(dx_of(s, &y->v, s->dv, s->h, true, err));
+    TRY(dx_of(s, &y->q, s->dq, s->h, false, true, err));
+    TRY(dx_of(s, &y->k, s->dk, s->h, true, false, err));
+    TRY(dx_of(s, &y->v, s->dv, s->h, true, false, err));
     ws_step_norm_backward(s, &y->attn_norm, &y->attn_norm_b, a->x, s->h, s->dx);
     return WS_OK;
 }

@@ -68,7 +68,7 @@ static ws_status chunk_backward(ws_step *s, ws_real *h, int64_t rows, int64_t in
     if (!s->need_final)
         return WS_OK;
     return ws_linear_dx(&s->scratch, w, s->logits, w->rows, rows, h, w->cols, false,
-                        err);
+                        false, err);
 }
 
 /** The gradient of the head's input from the valid rows to all: h becomes it. */

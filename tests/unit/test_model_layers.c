@@ -198,8 +198,8 @@ static void linear_check(int n, int in, int out, bool transposed)
                           .cols = out,
                           .ld = out };
     c.s = (ws_scratch){ .panel = panels, .panel_len = 256 * 301 };
-    assert_int_equal(ws_linear_dx(&c.s, &c.weight, c.dy, out, n, dx, in, false, NULL),
-                     WS_OK);
+    assert_int_equal(
+        ws_linear_dx(&c.s, &c.weight, c.dy, out, n, dx, in, false, false, NULL), WS_OK);
     check(c.x, n * in, dx, linear_value, &c);
     assert_int_equal(
         ws_linear_dw(&c.s, &c.weight, c.dy, out, c.x, in, n, grad, &sink, 0, NULL),
