@@ -38,7 +38,8 @@ typedef struct ws_decomposed {
                             to the largest singular value */
     double separation; /**< bounds the sine of the angle to the true subspace */
     double over_best;  /**< ||W' C~|| over the least possible, minus 1: from above */
-    double condition;  /**< of W C~, or of what was taken of it; NaN */
+    double condition;  /**< of W C~; NaN where only its large end was looked at (IPM
+                            of more than 512) */
     double error;      /**< largest |W' + B A - W| over the largest |W| */
     int64_t zeros;     /**< singular values of zero among those taken */
     bool unclear;      /**< the components cannot be told from their neighbours */
@@ -81,7 +82,7 @@ typedef struct ws_decompose_result {
     const char *manifest;
     char residual[48];                /**< its content digest; empty with .keep_base */
     uint64_t cov_samples, cov_tokens; /**< that the covariances are of; 0: none */
-    size_t resumed; /**< layers that a killed run had finished */
+    size_t resumed;                   /**< layers that a killed run had finished */
     bool unchanged; /**< resumed, and the output was there: no layers, no outputs */
     ws_usage usage;
     ws_arena arena;

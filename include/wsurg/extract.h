@@ -50,8 +50,11 @@ typedef struct ws_extract_result {
     size_t n_layers;
     size_t equal;   /**< targets that did not change */
     size_t whole;   /**< other tensors that changed: stored whole (modules_to_save) */
-    size_t missing; /**< that changed and cannot be stored: norms and biases are named
-                         in a warning */
+    size_t missing; /**< that only one of the two has, or in another shape: not
+                         represented, as a warning says */
+    const char *missing_first; /**< name of the first of them, or NULL */
+    size_t resumed;            /**< matrices that a killed run had looked at */
+    bool unchanged; /**< resumed, and the output was there: no layers, no outputs */
     uint64_t parameters; /**< numbers in all factors */
     double energy;       /**< of all updates of the targets together */
     ws_out_file *outputs;
@@ -62,7 +65,9 @@ typedef struct ws_extract_result {
 } ws_extract_result;
 
 /**
- * Write `OUT/adapter/`, or with .flat `OUT`, a PEFT adapter for @p req->base.
+ * Write `OUT/adapter/`, or with .flat `OUT`, a PEFT adapter for @p req->base. Memory is
+ * that of the largest matrix for each thread, decomposed in full; what else the limit
+ * leaves saves finding factors twice. With .write.resume a killed run goes on.
  *
  * @return WS_OK; WS_E_USAGE none or several of rank, energy, budget, or a pattern that
  *         hits nothing; WS_E_MISSING, WS_E_SHAPE, the two models do not fit;

@@ -3,6 +3,7 @@
  */
 #include "extract_run.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -71,7 +72,7 @@ static void report_json(ws_run *run, const ws_extract_req *req,
     ws_j_null(o, "residual");
     ws_buf_free(&path);
     ws_j_u64(to, "layers", r->n_layers);
-    ws_j_num(to, "energy", r->energy);
+    ws_j_num(to, "energy", r->unchanged ? NAN : r->energy);
     ws_j_null(to, "identity_error");
     worst_json(run, ws_j_arr(to, "worst"), r);
     ws_j_u64(to, "parameters", r->parameters);
@@ -80,6 +81,7 @@ static void report_json(ws_run *run, const ws_extract_req *req,
     ws_j_u64(to, "not_represented", r->missing);
     ws_outputs_json(ws_j_arr(to, "files"), out, r->outputs, r->n_outputs);
     ws_j_str(to, "manifest", r->manifest);
+    ws_j_u64(to, "resumed", r->resumed);
     if (!run->g.tensors)
         return;
     o = ws_j_arr(to, "tensors");
@@ -99,6 +101,9 @@ static void report_text(ws_run *run, const char *out, const ws_extract_result *r
     }
     ws_run_row(run, 10, "svd", "%zu matrices · %llu numbers · energy %s · %zu equal",
                r->n_layers, (unsigned long long)r->parameters, energy, r->equal);
+    if (r->resumed > 0)
+        ws_run_row(run, 10, "resumed", "%zu matrices were looked at before",
+                   r->resumed);
     ws_run_row(run, 10, "whole", "%zu other tensors that changed", r->whole);
     ws_wrote_row(run, 10, out, r->outputs, r->n_outputs, r->manifest);
 }
@@ -124,9 +129,14 @@ ws_status ws_extract_command(ws_run *run, const struct ws_extract_args *a, bool 
         return ws_run_fail(run, &err);
     run->usage = r->usage;
     run->has_usage = true;
+    run->unchanged = r->unchanged;
     report_json(run, &req, r);
     ws_run_flush(run);
-    report_text(run, req.write.out, r);
+    if (r->unchanged)
+        ws_run_talk(run, "%s is this result already: nothing was written",
+                    req.write.out);
+    else
+        report_text(run, req.write.out, r);
     ws_extract_result_free(r);
     return WS_OK;
 }

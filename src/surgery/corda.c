@@ -390,6 +390,58 @@ static double frobenius(const ws_mat *M)
     return sqrt(sum);
 }
 
+/** The largest singular value, a little too small: a few steps of a block power
+ * iteration. */
+static ws_status largest(split *s, double *out, ws_err *err)
+{
+    enum { ROWS = 8, STEPS = 6 };
+    const int64_t k = s->q < ROWS ? s->q : ROWS, most = s->m > s->n ? s->m : s->n;
+    ws_mat X = take(s, k, s->q), Y = take(s, k, s->q);
+    s->work = ws_arena_alloc(&s->tmp, 2 * (size_t)(k * most) * sizeof(double));
+    if (X.data == NULL || Y.data == NULL || s->work == NULL)
+        return no_memory(s, err);
+    for (int64_t i = 0; i < k * s->q; i++) // any vectors that are not orthogonal to it
+        ((double *)X.data)[i] = 1.0 + (double)(i % 7) - (double)(i % (k + 5));
+    ws_status st = ws_lq(&X, NULL, &s->tmp, err);
+    for (int i = 0; i < STEPS && st == WS_OK; i++) {
+        st = op_largest(s, &X, &Y, err);
+        *out = 0.0;
+        for (int64_t r = 0; r < k; r++) { // of orthonormal rows: ||row|| <= s_1^2
+            const ws_mat row = view((double *)Y.data + r * s->q, 1, s->q);
+            *out = fmax(*out, sqrt(frobenius(&row)));
+        }
+        memcpy(X.data, Y.data, (size_t)(k * s->q) * sizeof(double));
+        if (st == WS_OK)
+            st = ws_lq(&X, NULL, &s->tmp, err);
+    }
+    return st;
+}
+
+/** Condition of W C~ where the dense way does not know it and both ends are cheap. */
+static ws_status condition(split *s, const double *sv, ws_decomposed *out, ws_err *err)
+{
+    enum { SMALL = 512 };
+    double first = s->r > 0 ? sv[0] : 0.0, last = s->r > 0 ? sv[s->r - 1] : 0.0;
+    ws_status st = WS_OK;
+    if (!isnan(out->condition))
+        return WS_OK;
+    if (s->r < s->q && s->o->smallest)
+        st = largest(s, &first, err);
+    if (s->r < s->q && !s->o->smallest) {
+        ws_mat T;
+        double *all = ws_arena_calloc(&s->tmp, (size_t)s->q, sizeof *all);
+        if (s->q > SMALL)
+            return WS_OK;
+        st = all == NULL ? no_memory(s, err) : form(s, &T, err);
+        if (st == WS_OK)
+            st = ws_singular_values(&T, all, &s->tmp, err);
+        last = st == WS_OK ? all[s->q - 1] : 0.0;
+    }
+    if (st == WS_OK)
+        out->condition = last > s->floor ? first / last : HUGE_VAL;
+    return st;
+}
+
 /** ||W C~||^2 from a few random signs (Hutchinson), or exactly where that is cheap. */
 static ws_status total(split *s, double *out, ws_err *err)
 {
@@ -440,6 +492,8 @@ static ws_status solve(split *s, ws_mat *B, ws_mat *A, ws_decomposed *out, ws_er
         st = total(s, &all, err);
     if (st == WS_OK)
         st = factors(s, &U, sv, B, A, out, err);
+    if (st == WS_OK)
+        st = condition(s, sv, out, err);
     if (st != WS_OK)
         return st;
     double taken = 0.0;
@@ -463,6 +517,8 @@ uint64_t ws_corda_bytes(int64_t m, int64_t n, int64_t r, bool smallest, bool wit
     else // basis, small problems; factors
         all += (8 * k + 64) * q + 4 * 64 * k * k + 128 * most +
                (smallest ? (uint64_t)m * (uint64_t)n + (m < n ? 0 : c) : 0);
+    if (q <= 512) // all singular values, for the condition
+        all += 2 * (uint64_t)m * (uint64_t)n;
     return all * sizeof(double) + (1u << 20);
 }
 

@@ -42,7 +42,7 @@ int64_t ws_cov_order(const ws_model *m, int64_t layer, int slot)
 /** One product on all threads. */
 struct product {
     const float *X;
-    int64_t t, n, widest;
+    int64_t t, n;
     double *sum;
     float *panels;
     ws_status status[64];
@@ -54,7 +54,7 @@ static void panel(void *arg, size_t i, int thread)
     const int64_t first = (int64_t)i * WS_COV_PANEL;
     const int64_t rows = p->n - first < WS_COV_PANEL ? p->n - first : WS_COV_PANEL;
     const int64_t cols = p->n - first;
-    float *out = p->panels + (int64_t)thread * WS_COV_PANEL * p->widest;
+    float *out = p->panels + (int64_t)thread * WS_COV_PANEL * p->n;
     // X is only read; the matrix type has no const
     union {
         const float *in;
@@ -86,6 +86,26 @@ static bool largest(const float *X, int64_t n, double *out)
     return sum == 0.0f;
 }
 
+ws_status ws_cov_add(ws_pool *pool, ws_normalise normalise, const ws_real *X, int64_t t,
+                     int64_t n, float *scaled, float *panels, double *sum, ws_err *err)
+{
+    double most;
+    if (!largest(X, t * n, &most))
+        return ws_fail(err, WS_E_NOT_FINITE,
+                       "the input of this linear holds NaN or infinity");
+    const float inv =
+        normalise == WS_NORMALISE_NONE || !(most > 0.0) ? 1.0f : (float)(1.0 / most);
+    for (int64_t i = 0; i < t * n; i++)
+        scaled[i] = X[i] * inv;
+    struct product all = { scaled, t, n, sum, panels, { 0 } };
+    ws_pool_for(pool, (size_t)((n + WS_COV_PANEL - 1) / WS_COV_PANEL), panel, &all);
+    for (int i = 0; i < ws_pool_size(pool); i++)
+        if (all.status[i] != WS_OK)
+            return ws_fail(err, all.status[i], "a product of (%lld,%lld) failed",
+                           (long long)t, (long long)n);
+    return WS_OK;
+}
+
 static ws_status input(void *arg, int64_t layer, ws_linear_kind kind,
                        const ws_weight *w, const ws_real *X, int64_t n, ws_err *err)
 {
@@ -97,24 +117,10 @@ static ws_status input(void *arg, int64_t layer, ws_linear_kind kind,
     const int slot = ws_cov_slot(p->model, layer, kind);
     if (slot < 0)
         return WS_OK;
-    ws_cov_sum *s = &p->sums[(layer - p->first) * WS_COV_SLOTS + slot];
-    double most;
-    if (!largest(X, n * s->n, &most)) {
-        ws_fail(err, WS_E_NOT_FINITE, "the input of this linear holds NaN or infinity");
-        return ws_err_at(err, NULL, w->name, -1);
-    }
-    const float inv =
-        p->normalise == WS_NORMALISE_NONE || !(most > 0.0) ? 1.0f : (float)(1.0 / most);
-    for (int64_t i = 0; i < n * s->n; i++)
-        p->scaled[i] = X[i] * inv;
-    struct product all = { p->scaled, n, s->n, p->widest, s->sum, p->panels, { 0 } };
-    ws_pool *pool = ws_fwd_pool(p->fwd);
-    ws_pool_for(pool, (size_t)((s->n + WS_COV_PANEL - 1) / WS_COV_PANEL), panel, &all);
-    for (int i = 0; i < ws_pool_size(pool); i++)
-        if (all.status[i] != WS_OK)
-            return ws_fail(err, all.status[i], "a product of (%lld,%lld) failed",
-                           (long long)n, (long long)s->n);
-    return WS_OK;
+    const ws_cov_sum *s = &p->sums[(layer - p->first) * WS_COV_SLOTS + slot];
+    const ws_status st = ws_cov_add(ws_fwd_pool(p->fwd), p->normalise, X, n, s->n,
+                                    p->scaled, p->panels, s->sum, err);
+    return st == WS_OK ? st : (ws_err_at(err, NULL, w->name, -1), st);
 }
 
 ws_status ws_cov_sample(ws_cov_pass *p, const int32_t *tokens, int64_t n, ws_err *err)

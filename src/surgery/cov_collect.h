@@ -4,6 +4,7 @@
 #ifndef WS_SURGERY_COV_COLLECT_H
 #define WS_SURGERY_COV_COLLECT_H
 
+#include "base/pool.h"
 #include "model/forward.h"
 #include "wsurg/calibrate.h"
 
@@ -30,6 +31,18 @@ typedef struct ws_cov_pass {
 
 /** Rows of the triangle that one thread makes at once: a fixed cut. */
 enum { WS_COV_PANEL = 128 };
+
+/**
+ * Add X'X of one sample, divided by the square of |max X| unless normalise is none.
+ *
+ * @param X       (t, n) rows are tokens
+ * @param scaled  (t, n) scratch
+ * @param panels  scratch: (threads of the pool, WS_COV_PANEL, n)
+ * @param sum     (n (n + 1) / 2) the upper triangle, row by row
+ * @return WS_OK; WS_E_NOT_FINITE X holds NaN or infinity; WS_E_UNSUPPORTED
+ */
+ws_status ws_cov_add(ws_pool *pool, ws_normalise normalise, const ws_real *X, int64_t t,
+                     int64_t n, float *scaled, float *panels, double *sum, ws_err *err);
 
 /** Slot that a linear's input is summed in, or -1 where another has the same input. */
 int ws_cov_slot(const ws_model *m, int64_t layer, ws_linear_kind kind);

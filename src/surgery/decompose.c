@@ -28,7 +28,6 @@
 #include "surgery/residual_write.h"
 #include "surgery/taskvec_write.h"
 #include "wsurg/digest.h"
-#include "wsurg/pattern.h"
 #include "wsurg/wsurg.h"
 
 /** One matrix. */
@@ -76,24 +75,6 @@ static ws_status no_memory(ws_err *err)
 
 /* ---- targets ---- */
 
-/** Whether @p t is a target; patterns that hit are marked. */
-static ws_status choose(const struct job *j, ws_pattern_set *const *set, bool *hits,
-                        const ws_tensor *t, bool *in, ws_err *err)
-{
-    *in = j->req->n_targets == 0 && ws_linear_is(t);
-    for (size_t i = 0; i < j->req->n_targets; i++) {
-        bool hit = false;
-        const ws_status st = ws_pattern_match(set[i], t->name, &hit, err);
-        if (st != WS_OK)
-            return st;
-        hit = hit && t->rank == 2 && strlen(t->name) > 7 &&
-              strcmp(t->name + strlen(t->name) - 7, ".weight") == 0;
-        hits[i] |= hit;
-        *in |= hit;
-    }
-    return WS_OK;
-}
-
 static ws_status add_task(struct job *j, size_t index, ws_err *err)
 {
     const ws_tensor *t = ws_ckpt_tensor(j->model, index);
@@ -120,31 +101,27 @@ static ws_status add_task(struct job *j, size_t index, ws_err *err)
 
 static ws_status find_tasks(struct job *j, ws_err *err)
 {
-    const size_t n = ws_ckpt_count(j->model), n_set = j->req->n_targets;
+    const size_t n = ws_ckpt_count(j->model);
     ws_arena *arena = &j->r->arena;
-    ws_pattern_set **set = ws_arena_calloc(arena, n_set + 1, sizeof *set);
-    bool *hits = ws_arena_calloc(arena, n_set + 1, sizeof *hits);
+    ws_targets wanted;
     j->tasks = ws_arena_calloc(arena, n + 1, sizeof *j->tasks);
     j->r->layers = ws_arena_calloc(arena, n + 1, sizeof *j->r->layers);
-    ws_status st = set && hits && j->tasks && j->r->layers ? WS_OK : no_memory(err);
-    for (size_t i = 0; i < n_set && st == WS_OK; i++)
-        st = ws_pattern_new(&set[i], j->req->targets[i], err);
+    ws_status st = ws_targets_open(&wanted, j->req->targets, j->req->n_targets, err);
+    if (st == WS_OK && (j->tasks == NULL || j->r->layers == NULL))
+        st = no_memory(err);
     for (size_t i = 0; i < n && st == WS_OK; i++) {
         bool in = false;
-        st = choose(j, set, hits, ws_ckpt_tensor(j->model, i), &in, err);
+        st = ws_targets_match(&wanted, ws_ckpt_tensor(j->model, i), &in, err);
         if (st == WS_OK && in)
             st = add_task(j, i, err);
     }
-    for (size_t i = 0; i < n_set && st == WS_OK; i++)
-        if (!hits[i])
-            st = ws_fail(err, WS_E_USAGE, "--target '%s' hits no linear",
-                         j->req->targets[i]);
+    if (st == WS_OK)
+        st = ws_targets_all_hit(&wanted, err);
     if (st == WS_OK && j->n == 0)
         st = ws_fail(err, WS_E_USAGE,
                      "the model has no matrices in numbered blocks: "
                      "--target names what to decompose");
-    for (size_t i = 0; set != NULL && i < n_set; i++)
-        ws_pattern_free(set[i]);
+    ws_targets_close(&wanted);
     j->r->n_layers = j->n;
     return st;
 }

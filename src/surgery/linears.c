@@ -22,6 +22,55 @@ bool ws_linear_is(const ws_tensor *t)
     return strspn(t->name, "0123456789") > 0;
 }
 
+ws_status ws_targets_open(ws_targets *t, const char *const *patterns, size_t n,
+                          ws_err *err)
+{
+    *t = (ws_targets){ .patterns = patterns, .n = n };
+    t->set = ws_calloc(n + 1, sizeof *t->set);
+    t->hit = ws_calloc(n + 1, sizeof *t->hit);
+    ws_status st = t->set != NULL && t->hit != NULL
+                       ? WS_OK
+                       : ws_fail(err, WS_E_MEMORY, "no memory for the targets");
+    for (size_t i = 0; i < n && st == WS_OK; i++)
+        st = ws_pattern_new(&t->set[i], patterns[i], err);
+    return st;
+}
+
+ws_status ws_targets_match(ws_targets *t, const ws_tensor *x, bool *in, ws_err *err)
+{
+    const size_t len = strlen(x->name);
+    *in = t->n == 0 && ws_linear_is(x);
+    for (size_t i = 0; i < t->n; i++) {
+        bool hit = false;
+        const ws_status st = ws_pattern_match(t->set[i], x->name, &hit, err);
+        if (st != WS_OK)
+            return st;
+        hit =
+            hit && x->rank == 2 && len > 7 && strcmp(x->name + len - 7, ".weight") == 0;
+        t->hit[i] |= hit;
+        *in |= hit;
+    }
+    return WS_OK;
+}
+
+ws_status ws_targets_all_hit(const ws_targets *t, ws_err *err)
+{
+    for (size_t i = 0; i < t->n; i++)
+        if (!t->hit[i])
+            return ws_fail(err, WS_E_USAGE, "--target '%s' hits no linear",
+                           t->patterns[i]);
+    return WS_OK;
+}
+
+void ws_targets_close(ws_targets *t)
+{
+    for (size_t i = 0; t->set != NULL && i < t->n; i++)
+        ws_pattern_free(t->set[i]);
+    ws_free(t->set);
+    ws_free(t->hit);
+    *t = (ws_targets){ 0 };
+}
+
 bool ws_linear_transposed(const ws_ckpt *model)
 {
     size_t len;

@@ -14,3 +14,6 @@ wsurg decompose base --corda --cov more.st --target embed_tokens -o x/; echo $?
 wsurg calibrate base --data text.txt --normalise none --add more.st -o x.st; echo $?
 wsurg calibrate base; echo $?
 wsurg calibrate base --data missing.txt; echo $?
+# what shares an input shares one matrix; the file can be looked at
+head -c 9000 cov.safetensors | grep -ao 'layers.0.[a-z_.]*weight\\":\\"cov.model.layers.0[a-z._]*'
+wsurg inspect cov.safetensors | head -3

@@ -129,6 +129,23 @@ static void check_identities(const layer *l, int64_t r, bool smallest)
     const double unit = s[0];
     ws_mat want = reference(l, r, smallest);
     assert_true(relative(&p.BA, &want) <= (smallest ? 1e-4 : 1e-6));
+    // U = B S^-1/2 is orthonormal; S is descending and not negative
+    ws_mat U = fx_copy(&p.B), columns = fx_new(WS_DT_F64, 1, r, 0);
+    for (int64_t j = 0; j < r; j++) {
+        double sum = 0.0;
+        for (int64_t i = 0; i < l->m; i++)
+            sum += fx_get(&U, i, j) * fx_get(&U, i, j);
+        assert_true(sum >= 0.0 &&
+                    (j == 0 || sum <= fx_get(&columns, 0, j - 1) * 1.001));
+        fx_set(&columns, 0, j, sum);
+        for (int64_t i = 0; i < l->m; i++)
+            fx_set(&U, i, j, fx_get(&U, i, j) / sqrt(sum));
+    }
+    for (int64_t j = 0; j < r; j++)
+        ((double *)columns.data)[j] = 1.0;
+    assert_true(off_diagonal(&U, true, columns.data, r) <= 1e-12);
+    free(U.data);
+    free(columns.data);
     // B' B = S_r and (A C~)(A C~)' = S_r
     ws_mat AC = product(&p.A, &l->C);
     assert_true(off_diagonal(&p.B, true, s, r) <= (smallest ? 1e-5 : 1e-8) * unit);
