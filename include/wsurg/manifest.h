@@ -45,6 +45,11 @@ typedef struct ws_manifest {
     bool valid;  /**< after ws_manifest_verify(): all listed files whole, none extra */
     char *root;  /**< folder that the files' paths are relative to */
     bool is_dir; /**< of a directory: files in it that are not listed are extra */
+    bool is_oms; /**< a model-signing statement: SHA-256 alone, sizes unknown */
+    bool links;  /**< ws_oms_make(): some file is a symbolic link */
+    char **ignore; /**< (n_ignore) paths that the statement leaves out */
+    size_t n_ignore;
+    char *single; /**< is_oms of a file: its name */
 } ws_manifest;
 
 /**
@@ -78,6 +83,27 @@ WS_API ws_status ws_manifest_read_for(ws_manifest **out, const char *file,
  * WS_E_INTERRUPTED; WS_E_MEMORY
  */
 WS_API ws_status ws_manifest_verify(ws_manifest *m, const ws_ctx *ctx, ws_err *err);
+
+/**
+ * Digest as for an OpenSSF model-signing statement: as ws_manifest_make(), with every
+ * file below a directory but git's own and `model.sig`.
+ */
+WS_API ws_status ws_oms_make(ws_manifest **out, const char *path, const ws_ctx *ctx,
+                             ws_err *err);
+
+/** The statement of @p m, from ws_oms_make(), about the model called @p name, to be
+ * handed to a signer: JSON from ws_alloc; NULL when memory is out. */
+WS_API char *ws_oms_text(const ws_manifest *m, const char *name, size_t *len);
+
+/**
+ * Read the statement at @p file, bare or in the bundle or envelope of its signature,
+ * for the model at @p path; ws_manifest_verify() checks it. Whether the signature is
+ * good is for the signer's own tool to say.
+ * @return WS_OK; WS_E_HEADER no statement, or its digests do not fit together;
+ * WS_E_UNSUPPORTED shards or another digest; WS_E_MISSING, WS_E_IO, WS_E_MEMORY
+ */
+WS_API ws_status ws_oms_read_for(ws_manifest **out, const char *file, const char *path,
+                                 ws_err *err);
 
 /** The manifest as its JSON text, from ws_alloc; NULL when memory is out. */
 WS_API char *ws_manifest_text(const ws_manifest *m, size_t *len);

@@ -69,6 +69,10 @@ void ws_manifest_free(ws_manifest *m)
         ws_free(m->files[i].path);
     for (size_t i = 0; i < m->n_extra; i++)
         ws_free(m->extra[i]);
+    for (size_t i = 0; i < m->n_ignore; i++)
+        ws_free(m->ignore[i]);
+    ws_free(m->ignore);
+    ws_free(m->single);
     ws_free(m->files);
     ws_free(m->extra);
     ws_free(m->root);
@@ -380,14 +384,28 @@ static ws_status add_dir(ws_manifest *m, ws_err *err)
     size_t n = 0;
     ws_status st = ws_manifest_list(m->root, &files, &n, err);
     for (size_t i = 0; st == WS_OK && i < n; i++)
-        if (strcmp(files[i], WS_MANIFEST_NAME) != 0)
+        if (m->is_oms ? !ws_oms_ignored(NULL, files[i])
+                      : strcmp(files[i], WS_MANIFEST_NAME) != 0)
             st = add_name(m, files[i], err);
     ws_manifest_list_free(files, n);
     return st;
 }
 
-ws_status ws_manifest_make(ws_manifest **out, const char *path, const ws_ctx *ctx,
-                           ws_err *err)
+/** Whether a file of @p m is a link, which a statement must say. */
+static bool any_link(const ws_manifest *m)
+{
+    bool found = false;
+    for (size_t i = 0; i < m->n_files; i++) {
+        struct stat sb;
+        char *path = below(m->root, m->files[i].path);
+        found |= path != NULL && lstat(path, &sb) == 0 && S_ISLNK(sb.st_mode);
+        ws_free(path);
+    }
+    return found;
+}
+
+static ws_status make(ws_manifest **out, const char *path, bool is_oms,
+                      const ws_ctx *ctx, ws_err *err)
 {
     struct stat sb;
     ws_manifest *m = NULL;
@@ -401,6 +419,8 @@ ws_status ws_manifest_make(ws_manifest **out, const char *path, const ws_ctx *ct
     const bool is_dir = S_ISDIR(sb.st_mode);
     ws_status st = manifest_for(&m, path, is_dir, err);
     if (st == WS_OK)
+        m->is_oms = is_oms;
+    if (st == WS_OK)
         st = is_dir ? add_dir(m, err) : add_name(m, last_part(path), err);
     if (st == WS_OK)
         st = items_new(&items, m, m->root, NULL, err);
@@ -412,11 +432,25 @@ ws_status ws_manifest_make(ws_manifest **out, const char *path, const ws_ctx *ct
         st = take_digests(m, items, err);
     items_free(items, m == NULL ? 0 : m->n_files);
     ws_pool_free(pool);
+    if (st == WS_OK && is_oms)
+        m->links = any_link(m);
     if (st == WS_OK)
         *out = m;
     else
         ws_manifest_free(m);
     return st;
+}
+
+ws_status ws_manifest_make(ws_manifest **out, const char *path, const ws_ctx *ctx,
+                           ws_err *err)
+{
+    return make(out, path, false, ctx, err);
+}
+
+ws_status ws_oms_make(ws_manifest **out, const char *path, const ws_ctx *ctx,
+                      ws_err *err)
+{
+    return make(out, path, true, ctx, err);
 }
 
 /** A file for each staged one, named as in the target. */
@@ -630,8 +664,8 @@ ws_status ws_manifest_read(ws_manifest **out, const char *path, ws_err *err)
     return st;
 }
 
-ws_status ws_manifest_read_for(ws_manifest **out, const char *file, const char *path,
-                               ws_err *err)
+static ws_status read_for(ws_manifest **out, const char *file, const char *path,
+                          bool is_oms, ws_err *err)
 {
     struct stat sb;
     if (!exists(file))
@@ -641,12 +675,30 @@ ws_status ws_manifest_read_for(ws_manifest **out, const char *file, const char *
         return no_memory(file, err);
     m->is_dir = stat(path, &sb) == 0 && S_ISDIR(sb.st_mode);
     m->root = m->is_dir ? ws_strdup(path) : folder_of(path);
-    const ws_status st = m->root == NULL ? no_memory(file, err) : load(m, err);
+    m->single = ws_strdup(last_part(path));
+    m->is_oms = is_oms;
+    ws_status st = m->root == NULL || m->single == NULL ? no_memory(file, err) : WS_OK;
     if (st == WS_OK)
+        st = is_oms ? ws_oms_read(m, err) : load(m, err);
+    if (st == WS_OK) {
+        sort_files(m);
         *out = m;
-    else
+    } else {
         ws_manifest_free(m);
+    }
     return st;
+}
+
+ws_status ws_manifest_read_for(ws_manifest **out, const char *file, const char *path,
+                               ws_err *err)
+{
+    return read_for(out, file, path, false, err);
+}
+
+ws_status ws_oms_read_for(ws_manifest **out, const char *file, const char *path,
+                          ws_err *err)
+{
+    return read_for(out, file, path, true, err);
 }
 
 /* ---- verifying ---- */
@@ -681,7 +733,8 @@ static ws_status find_extra(ws_manifest *m, ws_err *err)
     size_t n = 0;
     ws_status st = ws_manifest_list(m->root, &files, &n, err);
     for (size_t i = 0; st == WS_OK && i < n; i++)
-        if (!ws_manifest_has(m, files[i]) && !is_itself(m, files[i]))
+        if (!ws_manifest_has(m, files[i]) && !is_itself(m, files[i]) &&
+            !(m->is_oms && ws_oms_ignored(m, files[i])))
             st = add_extra(m, files[i], err);
     ws_manifest_list_free(files, n);
     return st;
@@ -697,14 +750,17 @@ static bool is_missing(const char *path)
 }
 
 /** Compare what was found; a file that is not there is an answer, not an error. */
-static ws_status compare(ws_manifest_file *f, const ws_filehash_item *item, ws_err *err)
+static ws_status compare(ws_manifest_file *f, const ws_filehash_item *item,
+                         bool sha_only, ws_err *err)
 {
     const bool read = item->status == WS_OK;
     f->found_bytes = read ? item->bytes : 0;
     memcpy(f->found_sha256, item->sha256, sizeof f->found_sha256);
     memcpy(f->found_xxh3, item->xxh3, sizeof f->found_xxh3);
+    if (sha_only)
+        f->bytes = f->found_bytes;
     f->ok = read && f->bytes == item->bytes && strcmp(f->sha256, item->sha256) == 0 &&
-            strcmp(f->xxh3, item->xxh3) == 0;
+            (sha_only || strcmp(f->xxh3, item->xxh3) == 0);
     if (read || is_missing(item->path))
         return WS_OK;
     if (err != NULL)
@@ -718,7 +774,7 @@ static ws_status compare_all(ws_manifest *m, const ws_filehash_item *items, ws_e
     m->valid = m->n_extra == 0;
     for (size_t i = 0; i < m->n_files; i++) {
         const ws_status one =
-            compare(&m->files[i], &items[i], st == WS_OK ? err : NULL);
+            compare(&m->files[i], &items[i], m->is_oms, st == WS_OK ? err : NULL);
         if (st == WS_OK)
             st = one;
         m->valid = m->valid && m->files[i].ok;

@@ -38,4 +38,10 @@ WS_API ws_manifest *ws_manifest_new(const char *path);
 WS_API ws_status ws_manifest_add(ws_manifest *m, const ws_manifest_file *f,
                                  ws_err *err);
 
+/** Whether a statement leaves @p name out by default, or by the list of @p m. */
+WS_API bool ws_oms_ignored(const ws_manifest *m, const char *name);
+
+/** Read the statement at m->path into @p m, whose root and kind are set. */
+WS_API ws_status ws_oms_read(ws_manifest *m, ws_err *err);
+
 #endif

@@ -10,8 +10,19 @@
 
 struct manifest_args {
     const char *out;
-    bool sha256sums;
+    bool sha256sums, oms;
 };
+
+/** Its text as asked for; NULL without memory. */
+static char *text_of(ws_run *run, const struct manifest_args *a, const ws_manifest *m,
+                     size_t *len)
+{
+    const char *name = a->oms ? ws_base_name(&run->arena, a->out) : NULL;
+
+    if (a->oms)
+        return name ? ws_oms_text(m, name, len) : NULL;
+    return ws_manifest_text(m, len);
+}
 
 static void manifest_json(ws_run *run, const ws_manifest *m)
 {
@@ -39,14 +50,19 @@ static ws_status manifest_run(ws_run *run, void *args)
     ws_err err = WS_ERR_INIT;
     size_t len;
 
-    if (ws_manifest_make(&m, a->out, &run->ctx, &err))
+    if (a->oms && a->sha256sums) {
+        ws_run_error(run, WS_E_USAGE, "'--oms' and '--sha256sums' are two forms");
+        return WS_E_USAGE;
+    }
+    if (a->oms ? ws_oms_make(&m, a->out, &run->ctx, &err)
+               : ws_manifest_make(&m, a->out, &run->ctx, &err))
         return ws_run_fail(run, &err);
     manifest_json(run, m);
     if (a->sha256sums) {
         for (size_t i = 0; i < m->n_files; i++)
             ws_run_print(run, "%s  %s\n", m->files[i].sha256, m->files[i].path);
     } else {
-        char *text = ws_manifest_text(m, &len);
+        char *text = text_of(run, a, m, &len);
         if (text)
             ws_run_print(run, "%.*s", (int)len, text);
         else
@@ -63,6 +79,8 @@ static const ws_arg manifest_params[] = {
 };
 
 static const ws_opt manifest_opts[] = {
+    WS_FLAG(struct manifest_args, oms, "oms", 0,
+            "an OpenSSF model-signing statement, to be signed"),
     WS_FLAG(struct manifest_args, sha256sums, "sha256sums", 0,
             "lines for sha256sum --check, run where the files are"),
     WS_OPT_END,
@@ -72,6 +90,9 @@ static const ws_example manifest_examples[] = {
     { "wsurg manifest base >base/manifest.json",
       "make a model's manifest, for verify" },
     { "wsurg manifest merged/ --sha256sums", "for sha256sum --check" },
+    { "wsurg manifest base --oms >base.oms.json && wsurg verify base --oms "
+      "base.oms.json",
+      "a statement for a signer, and a check of the files against it" },
     WS_EXAMPLE_END,
 };
 

@@ -11,7 +11,7 @@
 #include "wsurg/text.h"
 
 struct verify_args {
-    const char *out;
+    const char *out, *oms;
 };
 
 static bool is_missing(const ws_manifest_file *f)
@@ -110,7 +110,8 @@ static ws_status verify_run(ws_run *run, void *args)
     ws_manifest *m = NULL;
     ws_err err = WS_ERR_INIT;
 
-    ws_status st = manifest_find(run, a->out, &m, &err);
+    ws_status st = a->oms ? ws_oms_read_for(&m, a->oms, a->out, &err)
+                          : manifest_find(run, a->out, &m, &err);
     if (!st)
         st = ws_manifest_verify(m, &run->ctx, &err);
     if (st) {
@@ -130,6 +131,12 @@ static const ws_arg verify_params[] = {
     WS_ARG_END,
 };
 
+static const ws_opt verify_opts[] = {
+    WS_TEXT(struct verify_args, oms, "oms", 0, "FILE",
+            "a model-signing statement, or its signature's bundle"),
+    WS_OPT_END,
+};
+
 static const ws_example verify_examples[] = {
     { "wsurg verify merged.safetensors", "exit 0 when it is whole, 1 when not" },
     { "wsurg verify merged/ --json", "a directory, file by file" },
@@ -141,6 +148,7 @@ const ws_cmd ws_cmd_verify = {
     .group = "Looking",
     .summary = "check an output against its manifest",
     .args = verify_params,
+    .opts = verify_opts,
     .examples = verify_examples,
     .args_size = sizeof(struct verify_args),
     .run = verify_run,
