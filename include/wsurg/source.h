@@ -87,7 +87,8 @@ typedef struct ws_source_figures {
     bool folded;    /**< factors were put on it */
     bool replaced;  /**< it stands in place of the base's */
     ws_dtype dtype; /**< the base's: what a fold keeps */
-    double update;  /**< Frobenius norm of what was added; NAN unless .measure */
+    double update;  /**< Frobenius norm of what was added; NAN unless .measure, and when
+                         not all of the tensor was read */
     double lost;    /**< norm of the rounding error over .update; NAN without one */
 } ws_source_figures;
 

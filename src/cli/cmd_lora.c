@@ -122,9 +122,26 @@ static void fold_json(ws_run *run, const ws_lora_folded *f, const char *out)
     ws_j_str(to, "manifest", f->run ? f->run->manifest : NULL);
 }
 
+/** With --tensors: the rounding report of every folded tensor. */
+static void tensors_talk(ws_run *run, const ws_lora_folded *f)
+{
+    for (size_t i = 0; run->g.tensors && i < f->n_tensors; i++) {
+        const ws_lora_tensor *t = &f->tensors[i];
+        char share[24];
+        ws_show_share(t->lost, 2, share);
+        if (isfinite(t->update))
+            ws_run_row(run, 9, "", "%s  update %.4g · lost to rounding %s", t->name,
+                       t->update, share);
+        else
+            ws_run_row(run, 9, "", "%s  %s", t->name,
+                       t->folded ? "folded" : "replaced");
+    }
+}
+
 static void fold_talk(ws_run *run, const ws_lora_folded *f)
 {
     char share[24], scale[32];
+    tensors_talk(run, f);
     for (size_t k = 0; k < f->n_adapters; k++) {
         const ws_lora_adapter *a = &f->adapters[k];
         ws_show_num(a->scale, scale);

@@ -36,6 +36,7 @@ typedef struct ws_adapted {
     size_t n_layers, cap_layers;
     /* figures, under the source's lock */
     double update_sq, lost_sq;
+    uint64_t measured; /* elements that they are of */
     /* what reading keeps: adapter_source.c */
     struct ws_folding *folding;
 } ws_adapted;

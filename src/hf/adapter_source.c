@@ -359,6 +359,7 @@ static void measure(struct source *s, ws_adapted *o, struct lent *l, size_t n)
     pthread_mutex_lock(&s->lock);
     o->update_sq += update;
     o->lost_sq += lost;
+    o->measured += n;
     pthread_mutex_unlock(&s->lock);
 }
 
@@ -721,7 +722,8 @@ ws_source_figures ws_source_figures_of(const ws_ckpt *c, const ws_tensor *t)
                             .dtype = kept_dtype(o),
                             .update = NAN,
                             .lost = NAN };
-    if (!f.folded || o->update_sq == 0)
+    // a run that goes on has read a part: nothing is known of the whole then
+    if (!f.folded || o->update_sq == 0 || o->measured != t->n_elements)
         return f;
     f.update = sqrt(o->update_sq);
     f.lost = f.update > 0 ? sqrt(o->lost_sq) / f.update : NAN;

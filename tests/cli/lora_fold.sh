@@ -25,5 +25,7 @@ wsurg lora fold base.st a -o big.st --max-lost-delta 50% -q
 wsurg merge base.st+a base.st+b --base base.st --method ties --on-missing base -o merged.st -q
 wsurg lora fold base a --scale 0.5 -o half --json -qq --manifest none --no-provenance |
     sed 's/.*"adapters"/"adapters"/; s/"run".*//'
+wsurg lora fold base.st a --tensors -o shown.st 2>&1 | grep 'lost to\|replaced$' | sed -E 's/(\.[0-9]{2})[0-9]*/\1/g'
+wsurg lora fold base b --tensors -o shown 2>&1 | grep 'lost to\|replaced$' | sed -E 's/(\.[0-9]{2})[0-9]*/\1/g'
 wsurg lora fold base.st a -j1 --max-memory 24MiB -o - -q | cmp - folded.safetensors && echo same
 wsurg lora merge base.st a

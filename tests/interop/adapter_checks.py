@@ -7,6 +7,7 @@ yardstick: a fold must equal it bit for bit. What wsurg writes must load in PEFT
 the logits of the same sum.
 """
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -19,7 +20,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_VERBOSITY"] = "error"
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftModel, PeftType, get_peft_model
 from peft.tuners.lora.intruders import reduce_intruder_dimension
 from safetensors.torch import load_file, save_file
 import transformers
@@ -215,16 +216,27 @@ def _(d):
 
 
 def function_is_kept(folder, base, config):
-    """A tied pair: the fold is the adapted model's function, where PEFT's own merge is not."""
+    """A tied pair: the fold is the adapted model's function, where PEFT's own merge is not. Its tensors
+    are PEFT's updates in float64 on the base, rounded once; the other side of the pair is the base's."""
+    kept = {n: t.clone() for n, t in base.state_dict().items()}
     model = make(folder, base, config)
-    want = logits(model)
+    want = logits(model)  # in double from here on
     run("lora", "fold", folder / "base", folder / "adapter", "-o", folder / "out")
+    ours = weights(folder / "out")
+    changed = {}
+    for name, m in model.base_model.model.named_modules():
+        if hasattr(m, "lora_A"):
+            changed[name + ".weight"] = m.get_base_layer().weight + m.get_delta_weight("default")
+        elif hasattr(m, "modules_to_save"):
+            changed[name + ".weight"] = m.modules_to_save["default"].weight
+    equal_bits(ours, {n: changed.get(n, t).to(t.dtype) for n, t in kept.items()}, "fold")
+    if not changed.keys() <= ours.keys():
+        raise AssertionError(f"{changed.keys() - ours.keys()} were not written")
     again = type(base).from_pretrained(folder / "out")
     worst = (logits(again) - want).abs().max().item()
     if worst > 1e-4:
         raise AssertionError(f"logits differ by {worst:g}")
     config = json.loads((folder / "out" / "config.json").read_text())
-    ours = weights(folder / "out")
     if config["tie_word_embeddings"] is not False or "lm_head.weight" not in ours:
         raise AssertionError("the pair is not written as two")
 
@@ -248,6 +260,65 @@ def _(d):
 def _(d):
     function_is_kept(d, llama(tied=True), LoraConfig(r=4, target_modules=["q_proj"],
                                                      modules_to_save=["embed_tokens"]))
+
+
+@check("rslora and dora together, on bfloat16")
+def _(d):
+    fold_equals_peft(d, llama(dtype=torch.bfloat16), LoraConfig(
+        r=4, lora_alpha=3, use_rslora=True, use_dora=True, target_modules=LINEAR, rank_pattern={"k_proj": 2}))
+
+
+class Convolutions(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(6)
+        self.wide = torch.nn.Conv2d(6, 8, 3)
+        self.point = torch.nn.Conv2d(8, 4, 1)
+        self.line = torch.nn.Conv1d(5, 7, 3)
+
+
+@check("convolutions, with dora too")
+def _(d):
+    for name, dora in (("plain", False), ("dora", True)):
+        model = get_peft_model(Convolutions(), LoraConfig(
+            r=3, lora_alpha=5, use_dora=dora, target_modules=["wide", "point"] + ([] if dora else ["line"])))
+        save_file({n: t.contiguous() for n, t in Convolutions().state_dict().items()}, d / "base.safetensors")
+        shake(model)
+        model.save_pretrained(str(d / name))
+        merged = model.double().merge_and_unload().state_dict()
+        run("lora", "fold", d / "base.safetensors", d / name, "-o", d / f"{name}.safetensors")
+        equal_bits(load_file(d / f"{name}.safetensors"), {n: t.float() for n, t in merged.items()}, name)
+
+
+# what decides numbers is read and checked above; these say how an adapter was trained, on what, by whom
+USED = {"peft_type", "r", "lora_alpha", "use_rslora", "rank_pattern", "alpha_pattern", "use_dora", "bias",
+        "lora_bias", "modules_to_save", "trainable_token_indices", "init_lora_weights",
+        "base_model_name_or_path", "task_type", "ensure_weight_tying"}
+UNHEEDED = {"target_modules", "exclude_modules", "layers_to_transform", "layers_pattern", "auto_mapping",
+            "peft_version", "inference_mode", "lora_dropout", "fan_in_fan_out", "revision", "runtime_config",
+            "eva_config", "corda_config", "loftq_config", "lora_ga_config", "velora_config", "megatron_core",
+            "qalora_group_size"}
+
+
+@check("every field of the configuration is used, or refused by name")
+def _(d):
+    make(d, llama(), LoraConfig(r=4, target_modules=["q_proj"]))
+    run("lora", "fold", d / "base", d / "adapter", "-o", d / "want")
+    path = d / "adapter" / "adapter_config.json"
+    plain = json.loads(path.read_text())
+    fields = {f.name for f in dataclasses.fields(LoraConfig)} | plain.keys()
+    for field in sorted(fields - USED) + ["a_field_of_tomorrow"]:
+        path.write_text(json.dumps({**plain, field: {"some": 1}}))
+        if field in UNHEEDED:
+            run("lora", "fold", d / "base", d / "adapter", "-o", d / "out", "--force")
+            equal_bits(weights(d / "out"), weights(d / "want"), field)
+        elif f"'{field}' is set" not in run("lora", "fold", d / "base", d / "adapter", "-o", d / "no", exit=3):
+            raise AssertionError(f"{field} is refused for another reason")
+    for kind in PeftType:
+        if kind != PeftType.LORA:
+            path.write_text(json.dumps({**plain, "peft_type": kind.value}))
+            if kind.value not in run("lora", "fold", d / "base", d / "adapter", "-o", d / "no", exit=3):
+                raise AssertionError(f"{kind} is refused for another reason")
 
 
 @check("vocabulary that has grown")

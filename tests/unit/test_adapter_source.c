@@ -193,6 +193,34 @@ static void any_cut_of_a_read_gives_the_same_bytes(void **state)
     ws_ckpt_free(c);
 }
 
+static void figures_are_of_whole_tensors(void **state)
+{
+    (void)state;
+    ws_ckpt *base = NULL, *c = NULL;
+    ws_adapter *a = NULL;
+    ws_fold_opts o = WS_FOLD_OPTS_INIT;
+    ws_err err = WS_ERR_INIT;
+    double raw[8];
+    base_put();
+    adapter_put("a",
+                "{\"peft_type\":\"LORA\",\"r\":1,\"lora_alpha\":0.5,"
+                "\"lora_bias\":true}",
+                plain, COUNT(plain));
+    o.measure = true;
+    o.dtype = WS_FOLD_F64;
+    assert_ok(ws_ckpt_open(&base, "base.st", NULL, &err), err);
+    assert_ok(ws_adapter_open(&a, "a", NULL, &err), err);
+    assert_ok(ws_adapter_source(&c, base, &a, 1, &o, NULL, &err), err);
+    const ws_tensor *t = ws_ckpt_find(c, "model.layers.0.q_proj.weight");
+    assert_ok(ws_ckpt_read(c, t, 0, 24, raw, &err), err);
+    assert_true(isnan(ws_source_figures_of(c, t).update)); // half of it
+    assert_ok(ws_ckpt_read(c, t, 24, 24, raw, &err), err);
+    // 0.5 [2, 4]' [1, 0, -1]
+    assert_close(ws_source_figures_of(c, t).update, sqrt(10.0), 1e-15);
+    assert_true(ws_source_figures_of(c, t).lost == 0);
+    ws_ckpt_free(c);
+}
+
 static void prefixes_of_models_are_found(void **state)
 {
     (void)state;
@@ -253,6 +281,7 @@ int main(void)
         T(dora_sets_the_norms_of_rows),
         T(a_tied_pair_comes_apart),
         T(any_cut_of_a_read_gives_the_same_bytes),
+        T(figures_are_of_whole_tensors),
         T(prefixes_of_models_are_found),
         T(memory_that_fails_leaks_nothing),
     };
