@@ -108,8 +108,9 @@ typedef struct ws_plan_tensor {
     ws_job job; /**< resolved for the models that have the tensor */
     const uint32_t *
         model_of; /**< (job.n_models) index of each job input among the plan's models */
-    const ws_value
-        *values;  /**< (plan->n_values) of this tensor; NULL: those of the plan */
+    const ws_value *values; /**< (n_values) of this tensor; NULL: those of the plan */
+    size_t n_values;
+    int rule;     /**< index of the rule that fits it, -1: none */
     int layer;    /**< block number, -1 outside the blocks */
     double depth; /**< t in a recipe: place in its slice, 0..1; 0 outside the blocks */
     bool f64;     /**< kernels compute in double: some input is F64 */
@@ -138,6 +139,22 @@ typedef struct ws_cost {
     uint64_t disk, disk_free;
 } ws_cost;
 
+/** What a rule of a recipe does with the tensors that it fits. */
+typedef enum ws_rule_action {
+    WS_RULE_MERGE,
+    WS_RULE_COPY,
+    WS_RULE_DROP
+} ws_rule_action;
+
+typedef struct ws_plan_rule {
+    const char *pattern; /**< as written */
+    unsigned line;       /**< in the recipe */
+    ws_rule_action action;
+    const ws_method *method; /**< of WS_RULE_MERGE */
+    const char *from;        /**< of WS_RULE_COPY: the model as written, or "base" */
+    size_t n_tensors;        /**< that it was the first to fit */
+} ws_plan_rule;
+
 typedef struct ws_plan ws_plan;
 
 /** A merge of a recipe that another one takes as a model: made while that one reads it,
@@ -154,10 +171,12 @@ struct ws_plan {
     ws_plan_input *inputs; /**< base first when there is one, then the models */
     size_t n_inputs;
     bool has_base, base_implied;
-    size_t n_models;        /**< inputs beside the base */
-    const char *recipe;     /**< the recipe's name; NULL without one */
+    size_t n_models;             /**< inputs beside the base */
+    const char *recipe;          /**< the recipe's name; NULL without one */
     const ws_plan_stage *stages; /**< (n_stages) what one needs comes before it */
     size_t n_stages;
+    const ws_plan_rule *rules; /**< (n_rules) of the recipe */
+    size_t n_rules;
     const ws_value *values; /**< of the method's parameters, in its order */
     size_t n_values;
     ws_plan_tensor *tensors; /**< in file order */

@@ -37,6 +37,11 @@ void ws_plan_tensors_json(cJSON *list, const struct merge_args *a)
         for (int d = 0; d < t->t.rank; d++)
             ws_j_u64(shape, NULL, t->t.shape[d]);
         ws_j_str(o, "action", t->action == WS_ACT_COPY ? "copy" : "merge");
+        ws_j_str(o, "method", t->action == WS_ACT_COPY ? NULL : t->job.method->name);
+        if (t->rule >= 0)
+            ws_j_u64(o, "rule", (uint64_t)t->rule);
+        else
+            ws_j_null(o, "rule");
         sources_json(ws_j_arr(o, "sources"), plan, t);
         if (t->layer >= 0)
             ws_j_u64(o, "layer", (uint64_t)t->layer);
@@ -49,7 +54,7 @@ void ws_plan_tensors_json(cJSON *list, const struct merge_args *a)
             continue;
         }
         o = ws_j_obj(o, "parameters");
-        for (size_t k = 0; k < plan->n_values; k++)
+        for (size_t k = 0; k < t->n_values; k++)
             ws_merge_parameter_json(o, &t->values[k]);
     }
 }
@@ -64,13 +69,14 @@ static void shape_text(const ws_tensor *t, char *out, size_t size)
                               (unsigned long long)t->shape[d]);
 }
 
-static void parameters_print(ws_run *run, const ws_plan *plan, const ws_value *values)
+static void parameters_print(ws_run *run, const ws_plan *plan, const ws_value *values,
+                             size_t n)
 {
     static const char *const from[] = { "default", "command line", "recipe",
                                         "coefficients" };
     char text[32];
 
-    for (size_t i = 0; i < plan->n_values; i++) {
+    for (size_t i = 0; i < n; i++) {
         const ws_value *v = &values[i];
         ws_run_print(run, "  %-10s", v->param->name);
         for (size_t k = 0; k < v->n; k++) {
@@ -107,11 +113,12 @@ static void tensor_print(ws_run *run, const struct merge_args *a,
     ws_show(t->t.name, name, sizeof name);
     ws_run_print(run, "%s %s [%s] ", name, ws_dtype_info(t->t.dtype)->name, shape);
     if (t->action == WS_ACT_COPY) {
-        ws_run_print(run, "copy of %s\n", plan->inputs[t->copy_from].label);
+        ws_run_print(run, "copy of %s%s\n", plan->inputs[t->copy_from].label,
+                     t->rule >= 0 ? " (a rule)" : "");
         return;
     }
-    ws_run_print(run, "%s of", plan->method->name);
-    if (t->base)
+    ws_run_print(run, "%s of", t->job.method->name);
+    if (t->base && t->job.has_base)
         ws_run_print(run, " %s +", plan->inputs[0].label);
     for (size_t k = 0; k < t->job.n_models; k++)
         ws_run_print(run, "%s %s", k ? "," : "",
@@ -128,7 +135,7 @@ static void tensor_print(ws_run *run, const struct merge_args *a,
     }
     ws_run_print(run, "\n");
     if (t->values)
-        parameters_print(run, plan, t->values);
+        parameters_print(run, plan, t->values, t->n_values);
 }
 
 /* ---- the whole ---- */
@@ -171,6 +178,23 @@ static void tensors_json(ws_run *run, cJSON *to, const struct merge_args *a)
         ws_plan_tensors_json(ws_j_arr(o, "list"), a);
 }
 
+static void rules_json(cJSON *to, const ws_plan *plan)
+{
+    static const char *const words[] = { "merge", "copy", "drop" };
+    cJSON *list = ws_j_arr(to, "rules");
+
+    for (size_t i = 0; i < plan->n_rules; i++) {
+        const ws_plan_rule *r = &plan->rules[i];
+        cJSON *o = ws_j_obj(list, NULL);
+        ws_j_str(o, "pattern", r->pattern);
+        ws_j_u64(o, "line", r->line);
+        ws_j_str(o, "action", words[r->action]);
+        ws_j_str(o, "method", r->action == WS_RULE_MERGE ? r->method->name : NULL);
+        ws_j_str(o, "from", r->from);
+        ws_j_u64(o, "tensors", r->n_tensors);
+    }
+}
+
 /** @p a with the plan of a document that another one takes as a model. */
 static struct merge_args stage_args(const struct merge_args *a, size_t i)
 {
@@ -189,6 +213,7 @@ static void documents_json(ws_run *run, cJSON *to, const struct merge_args *a)
         cJSON *o = ws_j_obj(list, NULL);
         ws_j_str(o, "name", a->plan->stages[i].name);
         ws_merge_head_json(o, &stage, true);
+        rules_json(o, stage.plan);
         tensors_json(run, o, &stage);
     }
 }
@@ -199,6 +224,7 @@ static void plan_json(ws_run *run, const struct merge_args *a, const char *key)
     cJSON *to = ws_run_result(run), *o;
 
     ws_merge_head_json(to, a, true);
+    rules_json(to, plan);
     ws_j_str(to, "key", key);
     o = ws_j_arr(to, "outputs");
     for (size_t i = plan->first_out; i < plan->first_out + plan->n_out; i++) {
@@ -259,15 +285,34 @@ static void lines_print(ws_run *run, const ws_plan *plan)
                  plan->n_layers);
 }
 
+/** "rule        '*.mlp.*' (r.yml:7): ties · 12 tensors" */
+static void rules_print(ws_run *run, const ws_plan *plan)
+{
+    char shown[200];
+
+    for (size_t i = 0; i < plan->n_rules; i++) {
+        const ws_plan_rule *r = &plan->rules[i];
+        ws_show(r->pattern, shown, sizeof shown);
+        ws_run_print(run, "rule        '%s' (%s:%u): %s%s · %zu tensor%s\n", shown,
+                     plan->recipe, r->line,
+                     r->action == WS_RULE_DROP   ? "left out"
+                     : r->action == WS_RULE_COPY ? "copy of "
+                                                 : r->method->name,
+                     r->from ? r->from : "", r->n_tensors,
+                     r->n_tensors == 1 ? "" : "s");
+    }
+}
+
 /** Method, parameters, inputs and tensors. */
 static void merge_print(ws_run *run, const struct merge_args *a)
 {
     const ws_plan *plan = a->plan;
 
     ws_run_print(run, "method      %s\n", plan->method->name);
-    parameters_print(run, plan, plan->values);
+    parameters_print(run, plan, plan->values, plan->n_values);
     if (plan->has_lines)
         lines_print(run, plan);
+    rules_print(run, plan);
     inputs_print(run, a);
     if (run->g.tensors)
         for (size_t i = 0; i < plan->n_tensors; i++)

@@ -89,9 +89,18 @@ static ws_status input_digest(const ws_finish *f, size_t k, char out[33], ws_err
     ws_status st = WS_OK;
     if (!list_new(&l, ws_ckpt_count(c) + plan->n_tensors))
         st = ws_fail(err, WS_E_MEMORY, "no memory for digests");
-    for (size_t i = 0; st == WS_OK && i < plan->n_tensors; i++)
-        if (ws_plan_source(plan, &plan->tensors[i], k) != NULL)
-            list_add(&l, plan->tensors[i].t.name, f->results[i].in[k]);
+    for (size_t i = 0; st == WS_OK && i < plan->n_tensors; i++) {
+        const char *name = plan->tensors[i].t.name;
+        const ws_tensor *unused = ws_ckpt_find(c, name); // another's was copied
+        ws_xxh128 d = f->results[i].in[k];
+        if (ws_plan_source(plan, &plan->tensors[i], k) == NULL) {
+            if (unused == NULL)
+                continue;
+            st = digest_unused(c, unused, &d, err);
+        }
+        if (st == WS_OK)
+            list_add(&l, name, d);
+    }
     for (size_t i = 0; st == WS_OK && i < plan->n_dropped; i++) {
         const ws_tensor *t = ws_ckpt_find(c, plan->dropped[i]);
         ws_xxh128 d;

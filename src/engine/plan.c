@@ -102,7 +102,7 @@ static ws_status build(ws_plan **out, const ws_merge_req *req,
         ws_plan_open_inputs(plan);
     if (plan->method != NULL && plan->n_inputs > 0)
         ws_plan_params(plan);
-    if (plan->method != NULL && req->coefficients != NULL)
+    if (plan->method != NULL && priv->req.coefficients != NULL)
         ws_plan_coefficients(plan);
     if (plan->method != NULL)
         ws_plan_lines_parse(plan);

@@ -90,14 +90,15 @@ static const struct ws_block_row *row_of(const ws_plan *plan, const char *name)
     return c->n_models == plan->n_models ? ws_coefficients_of(c, name) : NULL;
 }
 
-const ws_value *ws_plan_coefficient_values(ws_plan *plan, const char *name)
+const ws_value *ws_plan_coefficient_values(ws_plan *plan, const ws_value *given,
+                                           const char *name)
 {
     const struct ws_block_row *row = row_of(plan, name);
     ws_value *values = ws_plan_alloc(plan, plan->n_values + 1, sizeof *values);
     double *v = ws_plan_alloc(plan, plan->n_models + 1, sizeof *v);
     ws_origin *origin = ws_plan_alloc(plan, plan->n_models + 1, sizeof *origin);
     if (values == NULL || v == NULL || origin == NULL)
-        return plan->values;
+        return given;
     const uint32_t groups = plan->priv->coefficients->groups;
     for (size_t k = 0; k < plan->n_models; k++) {
         for (uint32_t g = 0; row != NULL && g < groups; g++)
@@ -105,7 +106,7 @@ const ws_value *ws_plan_coefficient_values(ws_plan *plan, const char *name)
         origin[k] = WS_FROM_COEFFICIENTS;
     }
     for (size_t i = 0; i < plan->n_values; i++) {
-        values[i] = plan->values[i];
+        values[i] = given[i];
         if (strcmp(values[i].param->name, "weight") == 0) {
             values[i].v = v;
             values[i].origin = origin;

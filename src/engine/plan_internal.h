@@ -134,10 +134,10 @@ int ws_choice_index(const char *choices, const char *word);
 void ws_plan_params(ws_plan *plan);
 
 /**
- * An options struct of the plan's method with @p values for the models in @p model_of
+ * An options struct of method @p m with @p values for the models in @p model_of
  * (n); NULL when memory is out.
  */
-const void *ws_plan_opts(ws_plan *plan, const ws_value *values,
+const void *ws_plan_opts(ws_plan *plan, const ws_method *m, const ws_value *values,
                          const uint32_t *model_of, size_t n);
 
 /** The value of parameter @p name for a model (or the only one); @p fallback if absent.
@@ -145,12 +145,15 @@ const void *ws_plan_opts(ws_plan *plan, const ws_value *values,
 double ws_plan_value(const ws_plan *plan, const char *name, size_t model,
                      double fallback);
 
+struct ws_recipe_rule;
+
 /** recipe_plan.c: the request that the recipe stands for; the parameters; those of the
- * tensor @p name, shared with the one before where they are the same; the settings as
- * JSON. */
+ * tensor @p name under @p rule (NULL: none), shared with the one before where they are
+ * the same; the settings as JSON. */
 void ws_plan_recipe_begin(ws_plan *plan);
 void ws_plan_recipe_params(ws_plan *plan);
-const ws_value *ws_plan_recipe_values(ws_plan *plan, const char *name, double *t);
+const ws_value *ws_plan_recipe_values(ws_plan *plan, const struct ws_recipe_rule *rule,
+                                      const char *name, double *t);
 void ws_plan_recipe_json(const ws_plan *plan, ws_buf *b);
 /** Models opened for slices: freed, and the memory that they take. */
 void ws_plan_recipe_free(ws_plan *plan);
@@ -163,13 +166,23 @@ void ws_plan_recipe_identify(const ws_plan *plan, ws_buf *b);
 void ws_plan_stages_json(const ws_plan *plan, ws_buf *b);
 uint64_t ws_plan_stages_memory(const ws_plan *plan);
 void ws_plan_stages_free(ws_plan *plan);
+/** recipe_rules.c: the rules as the plan shows them; the number of models of each; the
+ * first that fits @p name (NULL: none); the input that it copies (SIZE_MAX: none); a
+ * report of those that fit nothing. */
+void ws_plan_recipe_rules_begin(ws_plan *plan);
+void ws_plan_recipe_rules_count(ws_plan *plan);
+const struct ws_recipe_rule *ws_plan_recipe_rule(ws_plan *plan, const char *name);
+size_t ws_plan_rule_input(const ws_plan *plan, const struct ws_recipe_rule *rule,
+                          const char *name);
+void ws_plan_recipe_rules_end(ws_plan *plan);
 /** recipe_slices.c: the inputs when the recipe has slices. */
 void ws_recipe_slice_inputs(ws_plan *plan);
 
 /** plan_coefficients.c: the file, checked against the inputs; the values of the tensor
- * @p name. */
+ * @p name, all but the weights those of @p values. */
 void ws_plan_coefficients(ws_plan *plan);
-const ws_value *ws_plan_coefficient_values(ws_plan *plan, const char *name);
+const ws_value *ws_plan_coefficient_values(ws_plan *plan, const ws_value *values,
+                                           const char *name);
 /** Those of the groups of tensor @p name, of inputs model_of[0 .. n-1]; NULL: its
  * weights are the tensor's. */
 const ws_groups *ws_plan_coefficient_groups(ws_plan *plan, const char *name,

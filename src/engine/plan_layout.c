@@ -135,6 +135,16 @@ static void add_label(ws_buf *b, const char *label)
     ws_buf_json_string(b, label, strlen(label));
 }
 
+/** Whether the method of some tensor is random. */
+static bool draws(const ws_plan *plan)
+{
+    bool random = plan->method->random;
+    for (size_t i = 0; i < plan->n_rules; i++)
+        if (plan->rules[i].action == WS_RULE_MERGE)
+            random |= plan->rules[i].method->random;
+    return random;
+}
+
 /** Everything that decides the output's bytes beside the inputs, as canonical JSON. */
 static const char *make_recipe(ws_plan *plan)
 {
@@ -161,7 +171,7 @@ static const char *make_recipe(ws_plan *plan)
         ws_plan_recipe_json(plan, &b);
     else
         add_parameters(plan, &b);
-    if (plan->method->random)
+    if (draws(plan))
         ws_buf_printf(&b, ",\"seed\":%llu", (unsigned long long)r->seed);
     if (plan->priv->coefficients != NULL)
         ws_buf_printf(&b, ",\"coefficients\":\"xxh3-128:%s\"",

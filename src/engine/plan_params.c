@@ -230,11 +230,11 @@ void ws_plan_params(ws_plan *plan)
     plan->n_values = n;
 }
 
-const void *ws_plan_opts(ws_plan *plan, const ws_value *values,
+const void *ws_plan_opts(ws_plan *plan, const ws_method *m, const ws_value *values,
                          const uint32_t *model_of, size_t n)
 {
-    unsigned char *opts = ws_plan_alloc(plan, 1, plan->method->opts_size + 1);
-    for (size_t i = 0; opts != NULL && i < plan->n_values; i++) {
+    unsigned char *opts = ws_plan_alloc(plan, 1, m->opts_size + 1);
+    for (size_t i = 0; opts != NULL && m->params[i].name != NULL; i++) {
         const ws_value *val = &values[i];
         const ws_param *p = val->param;
         void *field = opts + p->offset;

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "base/hash.h"
-#include "engine/plan_internal.h"
+#include "engine/recipe_plan.h"
 #include "hf/quantized.h"
 #include "wsurg/source.h"
 #include "wsurg/text.h"
@@ -156,9 +156,20 @@ static void report_missing(ws_plan *plan, const char *name, const struct column 
     ws_buf_free(&lack);
 }
 
-/** Resolve the job of a merged tensor for the models that have it. */
-static void make_job(ws_plan *plan, ws_plan_tensor *pt, const struct column *col)
+static size_t method_params(const ws_method *m)
 {
+    size_t n = 0;
+    while (m->params[n].name != NULL)
+        n++;
+    return n;
+}
+
+/** Resolve the job of a merged tensor for the models that have it. */
+static void make_job(ws_plan *plan, ws_plan_tensor *pt, const struct column *col,
+                     const ws_recipe_rule *rule)
+{
+    const ws_method *method =
+        rule != NULL && rule->what == WS_RULE_MERGE ? rule->method : plan->method;
     const size_t base = plan->has_base ? 1 : 0;
     uint32_t *model_of = ws_plan_alloc(plan, plan->n_models + 1, sizeof *model_of);
     const ws_tensor **in = ws_plan_alloc(plan, plan->n_models + 1, sizeof *in);
@@ -173,18 +184,20 @@ static void make_job(ws_plan *plan, ws_plan_tensor *pt, const struct column *col
     ws_rng_key *rng = ws_plan_alloc(plan, n + 1, sizeof *rng);
     if (rng == NULL)
         return;
-    for (size_t i = 0; i < n && plan->method->random; i++) {
+    for (size_t i = 0; i < n && method->random; i++) {
         uint64_t key[2];
-        ws_rng_key_make(plan->req->seed, plan->method->name, model_of[i], pt->t.name,
-                        key);
+        ws_rng_key_make(plan->req->seed, method->name, model_of[i], pt->t.name, key);
         rng[i] = (ws_rng_key){ key[0], key[1] };
     }
     pt->in = in;
     pt->model_of = model_of;
-    if (plan->priv->recipe_plan != NULL)
-        pt->values = ws_plan_recipe_values(plan, pt->t.name, &pt->depth);
-    else if (plan->priv->coefficients != NULL)
-        pt->values = ws_plan_coefficient_values(plan, pt->t.name);
+    const bool arithmetic = rule == NULL || rule->what == WS_RULE_MERGE;
+    pt->n_values = method_params(method);
+    if (plan->priv->recipe_plan != NULL && arithmetic)
+        pt->values = ws_plan_recipe_values(plan, rule, pt->t.name, &pt->depth);
+    if (plan->priv->coefficients != NULL && rule == NULL)
+        pt->values = ws_plan_coefficient_values(
+            plan, pt->values != NULL ? pt->values : plan->values, pt->t.name);
     const ws_value *values = pt->values != NULL ? pt->values : plan->values;
     // tensors of all models and of the same values share one options struct
     const size_t before = pt->values != NULL ? plan->n_tensors - 1 : 0;
@@ -192,7 +205,7 @@ static void make_job(ws_plan *plan, ws_plan_tensor *pt, const struct column *col
     const bool share = last != NULL && last->job.n_models == n && n == plan->n_models &&
                        last->job.opts != NULL && last->values == pt->values;
     pt->job = (ws_job){
-        .method = pt->f64 ? ws_method_f64(plan->method) : plan->method,
+        .method = pt->f64 ? ws_method_f64(method) : method,
         .name = pt->t.name,
         .rank = pt->t.rank,
         .shape = pt->t.shape,
@@ -201,8 +214,10 @@ static void make_job(ws_plan *plan, ws_plan_tensor *pt, const struct column *col
         .slice_len = ws_slice_len(pt->t.rank, pt->t.shape),
         .n_slices = ws_slice_count(pt->t.rank, pt->t.shape),
         .n_models = n,
-        .has_base = plan->has_base,
-        .opts = share ? last->job.opts : ws_plan_opts(plan, values, model_of, n),
+        .has_base = plan->has_base && method->base != WS_BASE_NONE,
+        .opts = share        ? last->job.opts
+                : arithmetic ? ws_plan_opts(plan, method, values, model_of, n)
+                             : NULL,
         .scale = 1.0,
         .rng = rng,
     };
@@ -228,13 +243,14 @@ static void set_size(ws_plan *plan, ws_plan_tensor *pt)
 }
 
 static void add_tensor(ws_plan *plan, const char *name, const struct column *col,
-                       bool copy)
+                       bool copy, const ws_recipe_rule *rule)
 {
     const ws_write_opts *w = &plan->req->write;
     const ws_tensor *model = col->t[col->first];
     ws_plan_tensor *pt = &plan->tensors[plan->n_tensors];
     *pt = (ws_plan_tensor){ .t = *model, .layer = -1, .copy_from = (int)col->first };
     pt->t.name = name;
+    pt->rule = rule == NULL ? -1 : (int)(rule - plan->priv->req.recipe->rules);
     pt->base = plan->has_base ? col->t[0] : NULL;
     const bool arithmetic = ws_dtype_info(model->dtype)->arithmetic;
     if (!w->dtype_keep && arithmetic)
@@ -243,11 +259,11 @@ static void add_tensor(ws_plan *plan, const char *name, const struct column *col
         if (col->t[k] != NULL && col->t[k]->dtype == WS_DT_F64)
             pt->f64 = true;
     pt->action = copy || !arithmetic ? WS_ACT_COPY : WS_ACT_MERGE;
-    make_job(plan, pt, col);
+    make_job(plan, pt, col, rule);
     // one source that the method would not change is copied, NaN and all
     if (col->n == 1 && pt->action == WS_ACT_MERGE &&
-        plan->method->keeps_equal != NULL && pt->job.opts != NULL &&
-        plan->method->keeps_equal(&pt->job))
+        pt->job.method->keeps_equal != NULL && pt->job.opts != NULL &&
+        pt->job.method->keeps_equal(&pt->job))
         pt->action = WS_ACT_COPY;
     set_size(plan, pt);
     if (col->tied)
@@ -261,9 +277,39 @@ static void drop_tensor(ws_plan *plan, const char *name)
     plan->dropped[plan->n_dropped++] = name;
 }
 
+/** The tensor of one input alone, as a rule says. */
+static void copy_tensor(ws_plan *plan, const char *name, const struct column *col,
+                        const ws_recipe_rule *rule)
+{
+    const size_t k = ws_plan_rule_input(plan, rule, name);
+    struct column only = { .n = 1, .first = k };
+    if (k == SIZE_MAX || col->t[k] == NULL) {
+        ws_err *e = ws_place_report(plan->priv->errors, WS_E_RECIPE, NULL, plan->recipe,
+                                    rule->at, "model '%s' has no tensor '%s' to copy",
+                                    rule->copy, name);
+        ws_err_hint(e, "a rule before this one may say what else becomes of it");
+        return;
+    }
+    only.t = ws_plan_alloc(plan, plan->n_inputs + 1, sizeof *only.t);
+    if (only.t == NULL)
+        return;
+    only.t[k] = col->t[k];
+    only.tied = strcmp(col->t[k]->name, name) != 0;
+    add_tensor(plan, name, &only, true, rule);
+}
+
 /** Decide what becomes of one name. */
 static void match_name(ws_plan *plan, const char *name, const struct column *col)
 {
+    const ws_recipe_rule *rule = ws_plan_recipe_rule(plan, name);
+    if (rule != NULL && rule->what == WS_RULE_DROP) {
+        drop_tensor(plan, name);
+        return;
+    }
+    if (rule != NULL && rule->what == WS_RULE_COPY) {
+        copy_tensor(plan, name, col, rule);
+        return;
+    }
     const bool complete = col->n == plan->n_inputs;
     const bool base_lacks = plan->has_base && col->t[0] == NULL;
     if (!complete && plan->req->on_missing == WS_MISSING_ERROR) {
@@ -273,7 +319,7 @@ static void match_name(ws_plan *plan, const char *name, const struct column *col
     if (!check_column(plan, name, col))
         return;
     if (complete) {
-        add_tensor(plan, name, col, false);
+        add_tensor(plan, name, col, false, rule);
         return;
     }
     if (base_lacks || (plan->req->on_missing == WS_MISSING_BASE && col->t[0] == NULL)) {
@@ -281,9 +327,10 @@ static void match_name(ws_plan *plan, const char *name, const struct column *col
         return;
     }
     const size_t models = col->n - (plan->has_base ? 1 : 0);
+    const ws_method *m = rule != NULL ? rule->method : plan->method;
     add_tensor(plan, name, col,
-               plan->req->on_missing == WS_MISSING_BASE ||
-                   models < plan->method->models.min);
+               plan->req->on_missing == WS_MISSING_BASE || models < m->models.min,
+               rule);
 }
 
 /** What ranges cannot say; a mistake of the options is the same for every tensor and
@@ -291,11 +338,11 @@ static void match_name(ws_plan *plan, const char *name, const struct column *col
 static void check_jobs(ws_plan *plan)
 {
     ws_diag *warnings = plan->priv->ctx == NULL ? NULL : plan->priv->ctx->warnings;
-    const ws_method *m = plan->method;
     ws_err last = WS_ERR_INIT;
     const char *why = NULL;
     for (size_t i = 0; i < plan->n_tensors; i++) {
         const ws_plan_tensor *pt = &plan->tensors[i];
+        const ws_method *m = pt->job.method;
         ws_err err = WS_ERR_INIT;
         if (pt->action != WS_ACT_MERGE)
             continue;
@@ -341,5 +388,6 @@ void ws_plan_match(ws_plan *plan)
     if (plan->n_tensors == 0 && plan->priv->errors->n == 0)
         ws_diag_report(plan->priv->errors, WS_E_MISSING, NULL,
                        "the inputs have no tensor in common");
+    ws_plan_recipe_rules_end(plan);
     check_jobs(plan);
 }

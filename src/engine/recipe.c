@@ -78,9 +78,8 @@ static bool is_parameter(const char *word)
     return ws_name_equal(word, "int8_mask");
 }
 
-/** Keys of @p y that are none of @p words (n) have no effect. */
-static void check_keys(ws_recipe_reader *r, const ws_yaml *y, const char *where,
-                       const char *const *words, size_t n)
+void ws_recipe_keys(ws_recipe_reader *r, const ws_yaml *y, const char *where,
+                    const char *const *words, size_t n)
 {
     for (size_t i = 0; i < y->n; i++) {
         const char *key = y->keys[i]->text;
@@ -116,6 +115,16 @@ static const char *text_of(ws_recipe_reader *r, const ws_yaml *map, const char *
 
 /* ---- models ---- */
 
+/** "A+B", or another sign between them. */
+static const char *join(ws_recipe_reader *r, const char *a, char sign, const char *b)
+{
+    const size_t n = strlen(a) + strlen(b) + 2;
+    char *both = ws_recipe_take(r, n, 1);
+    if (both != NULL)
+        snprintf(both, n, "%s%c%s", a, sign, b);
+    return both;
+}
+
 /** `{path:, revision:}`, or text; NULL after a report. */
 static const char *path_of(ws_recipe_reader *r, const ws_yaml *y, const char *what)
 {
@@ -124,17 +133,11 @@ static const char *path_of(ws_recipe_reader *r, const ws_yaml *y, const char *wh
         return y->text;
     if (!ws_recipe_is(r, y, WS_YAML_MAP, what))
         return NULL;
-    check_keys(r, y, "a model's path", keys, 2);
-    if (text_of(r, y, "revision") != NULL) {
-        ws_err *e = ws_place_report(r->errors, WS_E_UNSUPPORTED, NULL, r->file,
-                                    ws_yaml_get(y, "revision")->at,
-                                    "a revision of a model cannot be named here");
-        ws_err_hint(e, "name the folder that holds it");
-    }
-    const char *path = text_of(r, y, "path");
+    ws_recipe_keys(r, y, "a model's path", keys, 2);
+    const char *revision = text_of(r, y, "revision"), *path = text_of(r, y, "path");
     if (path == NULL)
         ws_recipe_fail(r, y->at, "'%s' has no 'path'", what);
-    return path;
+    return path == NULL || revision == NULL ? path : join(r, path, '@', revision);
 }
 
 /** The text that names a model: a path, or MODEL+ADAPTER; NULL after a report. */
@@ -148,7 +151,7 @@ static const char *reference(ws_recipe_reader *r, const ws_yaml *y)
         ws_recipe_fail(r, y->at, "a model is a path, or a map with 'model' and 'lora'");
         return NULL;
     }
-    check_keys(r, y, "a model reference", keys, sizeof keys / sizeof *keys);
+    ws_recipe_keys(r, y, "a model reference", keys, sizeof keys / sizeof *keys);
     const ws_yaml *model = ws_yaml_get(y, "model"), *lora = ws_yaml_get(y, "lora");
     const ws_yaml *other = ws_yaml_get(y, "override_architecture");
     if (other != NULL && !ws_yaml_is_null(other))
@@ -161,11 +164,7 @@ static const char *reference(ws_recipe_reader *r, const ws_yaml *y)
     const char *adapter = path_of(r, lora, "lora");
     if (adapter == NULL)
         return NULL;
-    const size_t n = strlen(path) + strlen(adapter) + 2;
-    char *both = ws_recipe_take(r, n, 1);
-    if (both != NULL)
-        snprintf(both, n, "%s+%s", path, adapter);
-    return both;
+    return join(r, path, '+', adapter);
 }
 
 /** Index of the model that @p y names among the document's; SIZE_MAX after a report. */
@@ -187,29 +186,33 @@ static size_t add_ref(ws_recipe_reader *r, ws_recipe_doc *doc, const ws_yaml *y)
         doc->refs = ws_recipe_take(r, WS_MODELS_MAX + 2, sizeof *doc->refs);
     if (doc->refs == NULL)
         return SIZE_MAX;
-    doc->refs[doc->n_refs] = (ws_recipe_ref){ path, y->at, SIZE_MAX, NULL };
+    doc->refs[doc->n_refs] = (ws_recipe_ref){ path, y->at, SIZE_MAX, NULL, 0, NULL };
     return doc->n_refs++;
 }
 
-/** Model and parameters of one source. */
+/** Model and parameters of one source; @p base: index of the base's, or SIZE_MAX. */
 static bool read_source(ws_recipe_reader *r, ws_recipe_doc *doc, const ws_yaml *y,
-                        ws_recipe_source *s)
+                        size_t base, ws_recipe_source *s)
 {
     const ws_yaml *model = ws_yaml_get(y, "model");
     s->at = y->at;
     s->ref = model == NULL ? SIZE_MAX : add_ref(r, doc, model);
     if (model == NULL)
         ws_recipe_fail(r, y->at, "a list entry has no 'model'");
+    const ws_yaml *map = ws_yaml_get(y, "map");
+    if (map != NULL && s->ref != SIZE_MAX)
+        ws_recipe_read_map(r, &doc->refs[s->ref], map);
     const bool of_base = doc->method != NULL && doc->method->base != WS_BASE_NONE &&
-                         doc->has_base && s->ref == doc->base;
-    ws_recipe_settings(r, doc, ws_yaml_get(y, "parameters"), true, of_base, &s->params);
+                         s->ref != SIZE_MAX && s->ref == base;
+    ws_recipe_settings(r, doc, doc->method, ws_yaml_get(y, "parameters"),
+                       of_base ? WS_LEVEL_BASE : WS_LEVEL_MODEL, &s->params);
     return s->ref != SIZE_MAX;
 }
 
 /** `models:` - one slice of everything. */
 static void read_models(ws_recipe_reader *r, ws_recipe_doc *doc, const ws_yaml *y)
 {
-    static const char *const keys[] = { "model", "parameters" };
+    static const char *const keys[] = { "model", "parameters", "map" };
     if (!ws_recipe_is(r, y, WS_YAML_LIST, "models"))
         return;
     ws_recipe_slice *slice = ws_recipe_take(r, 1, sizeof *slice);
@@ -221,8 +224,9 @@ static void read_models(ws_recipe_reader *r, ws_recipe_doc *doc, const ws_yaml *
         const ws_yaml *item = y->items[i];
         if (!ws_recipe_is(r, item, WS_YAML_MAP, "models"))
             continue;
-        check_keys(r, item, "an entry of 'models'", keys, 2);
-        if (!read_source(r, doc, item, &sources[slice->n]))
+        ws_recipe_keys(r, item, "an entry of 'models'", keys, 3);
+        if (!read_source(r, doc, item, doc->has_base ? doc->base : SIZE_MAX,
+                         &sources[slice->n]))
             continue;
         for (size_t k = 0; k < slice->n; k++)
             if (sources[k].ref == sources[slice->n].ref) {
@@ -270,7 +274,10 @@ static bool read_range(ws_recipe_reader *r, const ws_yaml *y, uint32_t *start,
 static void read_slice_sources(ws_recipe_reader *r, ws_recipe_doc *doc,
                                const ws_yaml *list, ws_recipe_slice *slice)
 {
-    static const char *const keys[] = { "model", "layer_range", "parameters" };
+    static const char *const keys[] = { "model", "layer_range", "parameters", "map" };
+    const size_t base = slice->has_base ? slice->base
+                        : doc->has_base ? doc->base
+                                        : SIZE_MAX;
     bool first = true;
     slice->sources = ws_recipe_take(r, list->n + 1, sizeof *slice->sources);
     for (size_t i = 0; slice->sources != NULL && i < list->n; i++) {
@@ -279,9 +286,9 @@ static void read_slice_sources(ws_recipe_reader *r, ws_recipe_doc *doc,
         uint32_t end = 0;
         if (++r->work > WS_YAML_NODES || !ws_recipe_is(r, item, WS_YAML_MAP, "sources"))
             continue;
-        check_keys(r, item, "a source of a slice", keys, 3);
+        ws_recipe_keys(r, item, "a source of a slice", keys, 4);
         const ws_yaml *range = ws_yaml_get(item, "layer_range");
-        const bool good = read_source(r, doc, item, s);
+        const bool good = read_source(r, doc, item, base, s);
         if (range == NULL)
             ws_recipe_fail(r, item->at, "a source has no 'layer_range'");
         if (!good || range == NULL || !read_range(r, range, &s->start, &end))
@@ -310,20 +317,20 @@ static void read_slices(ws_recipe_reader *r, ws_recipe_doc *doc, const ws_yaml *
         ws_recipe_slice *slice = &doc->slices[doc->n_slices];
         if (++r->work > WS_YAML_NODES || !ws_recipe_is(r, item, WS_YAML_MAP, "slices"))
             continue;
-        check_keys(r, item, "a slice", keys, sizeof keys / sizeof *keys);
+        ws_recipe_keys(r, item, "a slice", keys, sizeof keys / sizeof *keys);
         const ws_yaml *list = ws_yaml_get(item, "sources");
         const ws_yaml *base = ws_yaml_get(item, "base_model");
         *slice = (ws_recipe_slice){ .at = item->at, .first = doc->layers };
+        if (base != NULL && !ws_yaml_is_null(base)) {
+            slice->base = add_ref(r, doc, base);
+            slice->has_base = slice->base != SIZE_MAX;
+        }
         if (list == NULL)
             ws_recipe_fail(r, item->at, "a slice has no 'sources'");
         else if (ws_recipe_is(r, list, WS_YAML_LIST, "sources"))
             read_slice_sources(r, doc, list, slice);
-        if (base != NULL && !ws_yaml_is_null(base) &&
-            (!doc->has_base || add_ref(r, doc, base) != doc->base))
-            ws_place_report(r->errors, WS_E_UNSUPPORTED, NULL, r->file, base->at,
-                            "a slice with a base of its own is not supported");
-        ws_recipe_settings(r, doc, ws_yaml_get(item, "parameters"), false, false,
-                           &slice->params);
+        ws_recipe_settings(r, doc, doc->method, ws_yaml_get(item, "parameters"),
+                           WS_LEVEL_SHARED, &slice->params);
         if (slice->n == 0)
             continue;
         doc->layers += slice->layers;
@@ -367,13 +374,36 @@ static void read_modules(ws_recipe_reader *r, ws_recipe_doc *doc, const ws_yaml 
     const ws_yaml *m = y->items[0];
     if (!ws_recipe_is(r, m, WS_YAML_MAP, y->keys[0]->text))
         return;
-    check_keys(r, m, "a module", keys, 3);
-    ws_recipe_settings(r, doc, ws_yaml_get(m, "parameters"), false, false,
-                       &doc->module);
+    ws_recipe_keys(r, m, "a module", keys, 3);
+    ws_recipe_settings(r, doc, doc->method, ws_yaml_get(m, "parameters"),
+                       WS_LEVEL_SHARED, &doc->module);
     read_form(r, doc, m);
 }
 
 /* ---- the other keys ---- */
+
+const ws_method *ws_recipe_method(ws_recipe_reader *r, const ws_yaml *y,
+                                  const char *key)
+{
+    if (!ws_recipe_is(r, y, WS_YAML_SCALAR, key))
+        return NULL;
+    const ws_method *m = ws_method_find(y->text);
+    if (m != NULL)
+        return m;
+    const char *names[64];
+    size_t n = 0;
+    for (; n < ws_method_count() && n < 64; n++)
+        names[n] = ws_method_at(n)->name;
+    char shown[60];
+    ws_show(y->text, shown, sizeof shown);
+    ws_err *e = ws_recipe_fail(r, y->at, "unknown method '%s'", shown);
+    const char *nearest = ws_recipe_nearest(y->text, names, n);
+    if (nearest != NULL)
+        ws_err_hint(e, "nearest is '%s'; 'wsurg methods' lists all", nearest);
+    else
+        ws_err_hint(e, "'wsurg methods' lists all");
+    return NULL;
+}
 
 static void read_method(ws_recipe_reader *r, ws_recipe_doc *doc, const ws_yaml *y)
 {
@@ -383,24 +413,8 @@ static void read_method(ws_recipe_reader *r, ws_recipe_doc *doc, const ws_yaml *
         ws_err_hint(e, "'wsurg methods' lists them");
         return;
     }
-    if (!ws_recipe_is(r, m, WS_YAML_SCALAR, "merge_method"))
-        return;
     doc->method_at = m->at;
-    doc->method = ws_method_find(m->text);
-    if (doc->method != NULL)
-        return;
-    const char *names[64];
-    size_t n = 0;
-    for (; n < ws_method_count() && n < 64; n++)
-        names[n] = ws_method_at(n)->name;
-    char shown[60];
-    ws_show(m->text, shown, sizeof shown);
-    ws_err *e = ws_recipe_fail(r, m->at, "unknown method '%s'", shown);
-    const char *nearest = ws_recipe_nearest(m->text, names, n);
-    if (nearest != NULL)
-        ws_err_hint(e, "nearest is '%s'; 'wsurg methods' lists all", nearest);
-    else
-        ws_err_hint(e, "'wsurg methods' lists all");
+    doc->method = ws_recipe_method(r, m, "merge_method");
 }
 
 /** The element type that is written: `out_dtype`, else `dtype`. */
@@ -455,6 +469,7 @@ static void read_tokenizer(ws_recipe_reader *r, const ws_yaml *y)
 
 static void read_own(ws_recipe_reader *r, ws_recipe_doc *doc, const ws_yaml *y)
 {
+    doc->coefficients = text_of(r, y, "coefficients");
     const ws_yaml *lines = ws_yaml_get(y, "lines"), *seed = ws_yaml_get(y, "seed");
     if (seed != NULL && ws_recipe_is(r, seed, WS_YAML_SCALAR, "seed")) {
         doc->has_seed = ws_parse_u64(seed->text, &doc->seed);
@@ -493,12 +508,13 @@ static void read_doc(ws_recipe_reader *r, ws_recipe_doc *doc, const ws_yaml *y)
     static const char *const keys[] = {
         "merge_method",  "models", "slices",    "modules",   "base_model",
         "parameters",    "dtype",  "out_dtype", "tokenizer", "tokenizer_source",
-        "chat_template", "name",   "lines",     "seed"
+        "chat_template", "name",   "lines",     "seed",      "coefficients",
+        "rules"
     };
     *doc = (ws_recipe_doc){ .file = r->file, .at = y->at, .method_at = y->at };
     if (!ws_recipe_is(r, y, WS_YAML_MAP, "a recipe"))
         return;
-    check_keys(r, y, "the recipe", keys, sizeof keys / sizeof *keys);
+    ws_recipe_keys(r, y, "the recipe", keys, sizeof keys / sizeof *keys);
     read_method(r, doc, y);
     doc->name = text_of(r, y, "name");
     const ws_yaml *base = ws_yaml_get(y, "base_model");
@@ -512,14 +528,18 @@ static void read_doc(ws_recipe_reader *r, ws_recipe_doc *doc, const ws_yaml *y)
     read_dtype(r, doc, y, "out_dtype");
     read_tokenizer(r, y);
     read_own(r, doc, y);
-    ws_recipe_settings(r, doc, ws_yaml_get(y, "parameters"), false, false,
-                       &doc->params);
+    const ws_yaml *rules = ws_yaml_get(y, "rules");
+    if (rules != NULL && !ws_yaml_is_null(rules)) // they say which parameters there are
+        ws_recipe_read_rules(r, doc, rules);
+    ws_recipe_settings(r, doc, doc->method, ws_yaml_get(y, "parameters"),
+                       WS_LEVEL_SHARED, &doc->params);
     const ws_yaml *modules = ws_yaml_get(y, "modules");
     if (modules != NULL && !ws_yaml_is_null(modules) &&
         ws_yaml_get(y, "models") == NULL && ws_yaml_get(y, "slices") == NULL)
         read_modules(r, doc, modules);
     else
         read_form(r, doc, y);
+    ws_recipe_check_rules(r, doc);
 }
 
 /* ---- the file ---- */
@@ -584,6 +604,8 @@ void ws_recipe_free(ws_recipe *r)
 {
     if (r == NULL)
         return;
+    for (size_t i = 0; i < r->n; i++)
+        ws_recipe_free_rules(&r->docs[i]);
     ws_arena_free(&r->arena);
     ws_free(r);
 }

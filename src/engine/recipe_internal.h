@@ -5,7 +5,9 @@
 #define WS_ENGINE_RECIPE_INTERNAL_H
 
 #include "engine/recipe_yaml.h"
+#include "wsurg/merge.h"
 #include "wsurg/method.h"
+#include "wsurg/pattern.h"
 #include "wsurg/recipe.h"
 #include "wsurg/text.h"
 
@@ -31,12 +33,20 @@ typedef struct ws_settings {
     const ws_setting *v;
 } ws_settings;
 
+/** Tensors whose names begin with .from begin with .to instead. */
+typedef struct ws_recipe_rename {
+    const char *from, *to;
+    ws_place at;
+} ws_recipe_rename;
+
 /** A model as it is named. */
 typedef struct ws_recipe_ref {
     const char *path;     /**< as typed */
     ws_place at;          /**< where it is named first */
     size_t doc;           /**< the document whose result it is; SIZE_MAX: none */
     const char *adapters; /**< put on that result, "+PATH..."; NULL: none */
+    size_t n_map;
+    const ws_recipe_rename *map; /**< (n_map) of its tensors */
 } ws_recipe_ref;
 
 typedef struct ws_recipe_source {
@@ -46,11 +56,26 @@ typedef struct ws_recipe_source {
     ws_place at;
 } ws_recipe_source;
 
+/** What becomes of the tensors that a pattern names. */
+typedef struct ws_recipe_rule {
+    ws_place at;
+    const char *pattern;   /**< as written */
+    ws_pattern_set *regex; /**< NULL: the pattern is a glob over the whole name */
+    ws_rule_action what;
+    const ws_method *method; /**< that merges; NULL only after an error */
+    ws_settings params;
+    const char *copy; /**< the model as written, or "base" */
+    ws_place copy_at;
+    size_t ref; /**< of the model to copy */
+} ws_recipe_rule;
+
 /** Consecutive layers of the output; the whole model in the form `models:`. */
 typedef struct ws_recipe_slice {
     size_t n;
     ws_recipe_source *sources; /**< (n) */
     uint32_t first, layers;    /**< in the output; of a slice */
+    bool has_base;             /**< a base of its own */
+    size_t base;               /**< index among the document's refs */
     ws_settings params;
     ws_place at;
 } ws_recipe_slice;
@@ -75,7 +100,10 @@ struct ws_recipe_doc {
     ws_dtype dtype; /**< of the output */
     bool has_seed;
     uint64_t seed;
-    const char *lines; /**< "A,B", or NULL */
+    const char *lines;        /**< "A,B", or NULL */
+    const char *coefficients; /**< file, or NULL */
+    size_t n_rules;
+    ws_recipe_rule *rules; /**< (n_rules) the first that fits a name holds */
 };
 
 struct ws_recipe {
@@ -116,13 +144,34 @@ const char *ws_recipe_nearest(const char *word, const char *const *words, size_t
 bool ws_recipe_is(ws_recipe_reader *r, const ws_yaml *y, ws_yaml_kind kind,
                   const char *what);
 
-/**
- * recipe_settings.c: a map `parameters:` of @p doc's method. @p of_model: under a
- * model, where only parameters of single models may stand. @p of_base: of the base,
- * whose update does not exist.
- */
-void ws_recipe_settings(ws_recipe_reader *r, const ws_recipe_doc *doc, const ws_yaml *y,
-                        bool of_model, bool of_base, ws_settings *out);
+/** Where parameters stand. */
+typedef enum ws_level {
+    WS_LEVEL_SHARED, /**< of a slice, a module, a rule or the document */
+    WS_LEVEL_MODEL,  /**< of one model: only parameters of single models */
+    WS_LEVEL_BASE    /**< of the base, whose update does not exist */
+} ws_level;
+
+/** recipe_settings.c: a map `parameters:` of method @p m, or, where it has none of that
+ * name, of the method of one of @p doc's rules. */
+void ws_recipe_settings(ws_recipe_reader *r, const ws_recipe_doc *doc,
+                        const ws_method *m, const ws_yaml *y, ws_level level,
+                        ws_settings *out);
+
+/** recipe_map.c: `map:` of a model. */
+void ws_recipe_read_map(ws_recipe_reader *r, ws_recipe_ref *ref, const ws_yaml *y);
+
+/** recipe_rules.c: `rules:`; then, when all models are known, those that are copied. */
+void ws_recipe_read_rules(ws_recipe_reader *r, ws_recipe_doc *doc, const ws_yaml *y);
+void ws_recipe_check_rules(ws_recipe_reader *r, const ws_recipe_doc *doc);
+void ws_recipe_free_rules(ws_recipe_doc *doc);
+
+/** recipe.c: the method that @p y, the value of @p key, names; NULL after a report. */
+const ws_method *ws_recipe_method(ws_recipe_reader *r, const ws_yaml *y,
+                                  const char *key);
+
+/** Keys of @p y that are none of @p words (n) have no effect. */
+void ws_recipe_keys(ws_recipe_reader *r, const ws_yaml *y, const char *where,
+                    const char *const *words, size_t n);
 
 /** recipe_documents.c: names of documents, which models are documents, which of them is
  * written; documents made of themselves are reported. */
@@ -130,14 +179,15 @@ void ws_recipe_link(ws_recipe_reader *r, ws_recipe *recipe);
 
 /** Where a value is asked for. */
 typedef struct ws_recipe_query {
+    const ws_recipe_rule *rule; /**< that fits the tensor; NULL: none */
     const ws_recipe_slice *slice;
     const ws_recipe_source *source; /**< NULL: of no listed model */
     const char *in_name, *out_name; /**< of the source's and of the output's tensor */
     double t;                       /**< depth in the slice, 0..1 */
 } ws_recipe_query;
 
-/** The value of @p p: of the model, its slice, the module, the document. False: none
- * says one. */
+/** The value of @p p: of the rule, the model, its slice, the module, the document.
+ * False: none says one. */
 bool ws_recipe_value(const ws_recipe_doc *doc, const ws_param *p,
                      const ws_recipe_query *q, double *v, ws_place *at);
 

@@ -33,8 +33,11 @@ void ws_plan_recipe_begin(ws_plan *plan)
     }
     if (req->lines == NULL)
         req->lines = doc->lines;
+    if (req->coefficients == NULL)
+        req->coefficients = doc->coefficients;
     if (doc->has_seed)
         req->seed = doc->seed;
+    ws_plan_recipe_rules_begin(plan);
 }
 
 const ws_recipe_ref *ws_recipe_ref_of(const ws_plan *plan, const char *path)
@@ -106,9 +109,10 @@ static size_t place_of(const struct ws_recipe_plan *rp, const char *name, double
 
 /* ---- values ---- */
 
-static ws_value *new_values(ws_plan *plan, size_t n, bool ranges)
+static ws_value *new_values(ws_plan *plan, const ws_method *method, size_t n,
+                            bool ranges)
 {
-    const ws_param *params = plan->method->params;
+    const ws_param *params = method->params;
     ws_value *values = ws_plan_alloc(plan, n + 1, sizeof *values);
     for (size_t i = 0; values != NULL && i < n; i++) {
         const size_t m = params[i].per_model ? plan->n_models : 1;
@@ -147,41 +151,82 @@ static void find_sources(ws_plan *plan)
     }
 }
 
+static bool set_make(ws_plan *plan, struct ws_recipe_set *set, const ws_method *m,
+                     const ws_recipe_rule *rule)
+{
+    size_t n = 0;
+    while (m->params[n].name != NULL)
+        n++;
+    *set = (struct ws_recipe_set){ .method = m, .rule = rule, .n = n };
+    set->draft = new_values(plan, m, n, false);
+    set->all = new_values(plan, m, n, true);
+    set->reported = ws_plan_alloc(plan, n + 1, sizeof *set->reported);
+    return set->draft != NULL && set->all != NULL && set->reported != NULL;
+}
+
 void ws_plan_recipe_params(ws_plan *plan)
 {
     struct ws_recipe_plan *rp = plan->priv->recipe_plan;
-    size_t n = 0;
-    while (plan->method->params[n].name != NULL)
-        n++;
-    rp->draft = new_values(plan, n, false);
-    rp->all = new_values(plan, n, true);
-    rp->reported = ws_plan_alloc(plan, n + 1, sizeof *rp->reported);
-    if (rp->draft == NULL || rp->all == NULL || rp->reported == NULL)
+    struct ws_recipe_set *sets =
+        ws_plan_alloc(plan, rp->doc->n_rules + 1, sizeof *sets);
+    if (sets == NULL || !set_make(plan, &sets[0], plan->method, NULL))
         return;
+    for (size_t i = 0; i < rp->doc->n_rules; i++) {
+        const ws_recipe_rule *rule = &rp->doc->rules[i];
+        if (rule->what == WS_RULE_MERGE &&
+            !set_make(plan, &sets[1 + i], rule->method, rule))
+            return;
+    }
+    rp->sets = sets;
     if (!rp->doc->sliced)
         find_sources(plan);
-    plan->values = rp->all;
-    plan->n_values = n;
+    ws_plan_recipe_rules_count(plan);
+    plan->values = sets[0].all;
+    plan->n_values = sets[0].n;
+}
+
+/** Whether the file of coefficients gives the value. */
+static bool has_coefficient(const ws_plan *plan, const struct ws_recipe_set *set,
+                            const ws_param *p)
+{
+    return plan->req->coefficients != NULL && set->rule == NULL &&
+           strcmp(p->name, "weight") == 0;
 }
 
 /** A value that nothing gives and that has no default. */
-static void report_missing(ws_plan *plan, size_t i, size_t model, const char *name)
+static void report_missing(ws_plan *plan, struct ws_recipe_set *set, size_t i,
+                           size_t model, const char *name)
 {
-    struct ws_recipe_plan *rp = plan->priv->recipe_plan;
-    const ws_param *p = &plan->method->params[i];
+    const ws_recipe_doc *doc = plan->priv->recipe_plan->doc;
+    const ws_param *p = &set->method->params[i];
     char of[200] = "";
-    if (rp->reported[i])
+    if (set->reported[i])
         return;
-    rp->reported[i] = true;
+    set->reported[i] = true;
     if (p->per_model)
         snprintf(of, sizeof of, " of model '%.150s'",
                  plan->inputs[ws_plan_input_of(plan, model)].label);
-    ws_err *e = ws_place_report(plan->priv->errors, WS_E_RECIPE, NULL, rp->doc->file,
-                                rp->doc->method_at,
+    ws_err *e = ws_place_report(plan->priv->errors, WS_E_RECIPE, NULL, doc->file,
+                                set->rule == NULL ? doc->method_at : set->rule->at,
                                 "method '%s' needs %s%s, and the recipe gives none",
-                                plan->method->name, p->name, of);
-    if (rp->doc->n_slices > 0)
+                                set->method->name, p->name, of);
+    if (doc->n_slices > 0)
         ws_err_hint(e, "the first tensor without it is '%.160s'", name);
+}
+
+/** A rule may take over the value of another method, which had another range. */
+static void check_range(ws_plan *plan, struct ws_recipe_set *set, size_t i, double v,
+                        ws_place at)
+{
+    const ws_param *p = &set->method->params[i];
+    if (p->kind == WS_PARAM_BOOLEAN || p->kind == WS_PARAM_CHOICE || set->reported[i] ||
+        (v >= p->min && v <= p->max))
+        return;
+    set->reported[i] = true;
+    ws_place_report(plan->priv->errors, WS_E_RECIPE, NULL,
+                    plan->priv->recipe_plan->doc->file, at,
+                    "%s is %g, wanted %g to %g for method '%s'", p->name, v, p->min,
+                    p->max, set->method->name);
 }
 
 /** The source's name of output tensor @p name. */
@@ -198,14 +243,15 @@ static const char *name_in(const ws_recipe_slice *slice, const ws_recipe_source 
 }
 
 /** Resolve parameter @p i of tensor @p name into the draft. */
-static void resolve(ws_plan *plan, size_t i, const char *name)
+static void resolve(ws_plan *plan, struct ws_recipe_set *set, size_t i,
+                    const char *name)
 {
     struct ws_recipe_plan *rp = plan->priv->recipe_plan;
-    const ws_value *val = &rp->draft[i];
+    const ws_value *val = &set->draft[i];
     double *v = (double *)(uintptr_t)val->v;
     ws_origin *origin = (ws_origin *)(uintptr_t)val->origin;
     uint32_t *line = (uint32_t *)(uintptr_t)val->line;
-    ws_recipe_query q = { .in_name = name, .out_name = name };
+    ws_recipe_query q = { .rule = set->rule, .in_name = name, .out_name = name };
     char in_name[WS_MAX_NAME + 16];
     const size_t slice = place_of(rp, name, &q.t);
     q.slice = &rp->doc->slices[slice];
@@ -222,22 +268,28 @@ static void resolve(ws_plan *plan, size_t i, const char *name)
         line[m] = at.line;
         const bool absent =
             val->param->per_model && rp->doc->sliced && q.source == NULL;
-        if (absent)
+        if (absent) {
             v[m] = 0.0; // the slice has no such source
-        else if (!found && isnan(v[m]))
-            report_missing(plan, i, m, name);
+        } else if (has_coefficient(plan, set, val->param)) {
+            v[m] = 0.0; // the file says another for each of its tensors
+            origin[m] = WS_FROM_COEFFICIENTS;
+            line[m] = 0;
+        } else if (!found && isnan(v[m])) {
+            report_missing(plan, set, i, m, name);
+        } else if (found && set->rule != NULL) {
+            check_range(plan, set, i, v[m], at);
+        }
     }
 }
 
 /** Widen the summary by the values of one tensor. */
-static void widen(const ws_plan *plan, const ws_value *values, bool first)
+static void widen(const struct ws_recipe_set *set, const ws_value *values, bool first)
 {
-    struct ws_recipe_plan *rp = plan->priv->recipe_plan;
-    for (size_t i = 0; i < plan->n_values; i++) {
-        double *lo = (double *)(uintptr_t)rp->all[i].v;
-        double *hi = (double *)(uintptr_t)rp->all[i].hi;
-        ws_origin *origin = (ws_origin *)(uintptr_t)rp->all[i].origin;
-        uint32_t *line = (uint32_t *)(uintptr_t)rp->all[i].line;
+    for (size_t i = 0; i < set->n; i++) {
+        double *lo = (double *)(uintptr_t)set->all[i].v;
+        double *hi = (double *)(uintptr_t)set->all[i].hi;
+        ws_origin *origin = (ws_origin *)(uintptr_t)set->all[i].origin;
+        uint32_t *line = (uint32_t *)(uintptr_t)set->all[i].line;
         for (size_t k = 0; k < values[i].n; k++) {
             const double v = values[i].v[k];
             lo[k] = first || v < lo[k] ? v : lo[k];
@@ -259,20 +311,23 @@ static bool same_values(const ws_value *a, const ws_value *b, size_t n)
     return true;
 }
 
-const ws_value *ws_plan_recipe_values(ws_plan *plan, const char *name, double *t)
+const ws_value *ws_plan_recipe_values(ws_plan *plan, const ws_recipe_rule *rule,
+                                      const char *name, double *t)
 {
     struct ws_recipe_plan *rp = plan->priv->recipe_plan;
+    struct ws_recipe_set *set =
+        &rp->sets[rule == NULL ? 0 : 1 + (size_t)(rule - rp->doc->rules)];
     place_of(rp, name, t);
-    for (size_t i = 0; i < plan->n_values; i++)
-        resolve(plan, i, name);
-    if (rp->last != NULL && same_values(rp->last, rp->draft, plan->n_values))
-        return rp->last;
-    widen(plan, rp->draft, rp->last == NULL);
-    const ws_value *values = rp->draft;
-    rp->last = values;
-    rp->draft = new_values(plan, plan->n_values, false);
-    if (rp->draft == NULL) // reported; the plan is not made
-        rp->draft = (ws_value *)(uintptr_t)values;
+    for (size_t i = 0; i < set->n; i++)
+        resolve(plan, set, i, name);
+    if (set->last != NULL && same_values(set->last, set->draft, set->n))
+        return set->last;
+    widen(set, set->draft, set->last == NULL);
+    const ws_value *values = set->draft;
+    set->last = values;
+    set->draft = new_values(plan, set->method, set->n, false);
+    if (set->draft == NULL) // reported; the plan is not made
+        set->draft = (ws_value *)(uintptr_t)values;
     return values;
 }
 
@@ -303,6 +358,30 @@ static void slice_json(const ws_plan *plan, ws_buf *b, size_t index)
     ws_buf_putc(b, '}');
 }
 
+static void rules_json(const ws_recipe_doc *doc, ws_buf *b)
+{
+    for (size_t i = 0; i < doc->n_rules; i++) {
+        const ws_recipe_rule *rule = &doc->rules[i];
+        ws_buf_printf(b, "%s{\"%s\":", i == 0 ? ",\"rules\":[" : ",",
+                      rule->regex != NULL ? "regex" : "match");
+        ws_buf_json_string(b, rule->pattern, strlen(rule->pattern));
+        if (rule->what == WS_RULE_DROP) {
+            ws_buf_puts(b, ",\"drop\":true}");
+            continue;
+        }
+        ws_buf_puts(b, rule->what == WS_RULE_COPY ? ",\"copy\":" : ",\"method\":");
+        const char *word = rule->what == WS_RULE_COPY ? rule->copy : rule->method->name;
+        ws_buf_json_string(b, word, strlen(word));
+        if (rule->what == WS_RULE_MERGE) {
+            ws_buf_puts(b, ",\"parameters\":");
+            ws_recipe_settings_json(b, &rule->params);
+        }
+        ws_buf_putc(b, '}');
+    }
+    if (doc->n_rules > 0)
+        ws_buf_putc(b, ']');
+}
+
 void ws_plan_recipe_json(const ws_plan *plan, ws_buf *b)
 {
     const ws_recipe_doc *doc = plan->priv->recipe_plan->doc;
@@ -316,6 +395,7 @@ void ws_plan_recipe_json(const ws_plan *plan, ws_buf *b)
         slice_json(plan, b, s);
     }
     ws_buf_putc(b, ']');
+    rules_json(doc, b);
     ws_plan_stages_json(plan, b);
     ws_buf_putc(b, '}');
 }

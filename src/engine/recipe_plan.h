@@ -14,16 +14,25 @@ struct ws_recipe_list {
     uint32_t layers;
 };
 
+/** Values of one method: the recipe's, or a rule's. */
+struct ws_recipe_set {
+    const ws_method *method;
+    const ws_recipe_rule *rule; /**< NULL: the recipe's */
+    size_t n;                   /**< parameters */
+    bool *reported;             /**< (n) a value that is missing has been reported */
+    ws_value *draft, *all;      /**< (n) being resolved; over all tensors */
+    const ws_value *last;       /**< of the tensor before */
+};
+
 struct ws_recipe_plan {
     const ws_recipe_doc *doc;
+    ws_plan_rule *rules;        /**< (doc->n_rules) as the plan shows them */
+    struct ws_recipe_set *sets; /**< (1 + doc->n_rules) the recipe's, then its rules' */
     struct ws_recipe_list *lists;
     size_t n_lists, cap_lists;
     const ws_recipe_source *
-        *sources;   /**< (n_slices, n_inputs); NULL: not listed there */
-    bool *reported; /**< (parameters) a value that is missing has been reported */
-    ws_value *draft, *all; /**< (parameters) being resolved; over all tensors */
-    const ws_value *last;  /**< of the tensor before */
-    ws_ckpt **under;       /**< (doc->n_refs) opened for slices; NULL: not needed */
+        *sources;    /**< (n_slices, n_inputs); NULL: not listed there */
+    ws_ckpt **under; /**< (doc->n_refs) opened for slices; NULL: not needed */
 };
 
 /** Bytes of a shard where the recipe's models have none to go by. */
@@ -31,6 +40,10 @@ struct ws_recipe_plan {
 
 /** recipe_plan.c: the document's model of this path. */
 const ws_recipe_ref *ws_recipe_ref_of(const ws_plan *plan, const char *path);
+
+/** recipe_map.c: @p *c, which is taken, under the names that @p ref's map gives; false,
+ * and NULL in *c, after a report. */
+bool ws_recipe_map_open(ws_plan *plan, const ws_recipe_ref *ref, ws_ckpt **c);
 
 /** recipe_stages.c: open a model, be it a document's result; false after a report. */
 bool ws_recipe_open(ws_plan *plan, const ws_recipe_ref *ref, ws_ckpt **out);

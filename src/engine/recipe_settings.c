@@ -203,10 +203,10 @@ static void unknown(ws_recipe_reader *r, const ws_method *m, const ws_yaml *key)
 
 /** Whether a parameter may stand at this level. */
 static bool level_fits(ws_recipe_reader *r, const ws_param *p, const ws_yaml *key,
-                       bool of_model, bool of_base)
+                       ws_level level)
 {
     ws_err *e;
-    if (of_model && !p->per_model) {
+    if (level != WS_LEVEL_SHARED && !p->per_model) {
         e = ws_recipe_void(r, key->at,
                            "%s is one value for all models: under a model it has no "
                            "effect",
@@ -214,7 +214,7 @@ static bool level_fits(ws_recipe_reader *r, const ws_param *p, const ws_yaml *ke
         ws_err_hint(e, "put it under the 'parameters' of the slice or of the document");
         return false;
     }
-    if (of_base) {
+    if (level == WS_LEVEL_BASE) {
         e = ws_recipe_void(r, key->at,
                            "%s of the base has no effect: the base has no update",
                            p->name);
@@ -224,21 +224,32 @@ static bool level_fits(ws_recipe_reader *r, const ws_param *p, const ws_yaml *ke
     return true;
 }
 
-void ws_recipe_settings(ws_recipe_reader *r, const ws_recipe_doc *doc, const ws_yaml *y,
-                        bool of_model, bool of_base, ws_settings *out)
+/** The parameter of the method, else of one that a rule names. */
+static const ws_param *find_any(const ws_recipe_doc *doc, const ws_method *m,
+                                const char *name)
+{
+    const ws_param *p = find_param(m, name);
+    for (size_t i = 0; p == NULL && i < doc->n_rules; i++)
+        if (doc->rules[i].method != NULL)
+            p = find_param(doc->rules[i].method, name);
+    return p;
+}
+
+void ws_recipe_settings(ws_recipe_reader *r, const ws_recipe_doc *doc,
+                        const ws_method *m, const ws_yaml *y, ws_level level,
+                        ws_settings *out)
 {
     *out = (ws_settings){ 0 };
     if (y == NULL || ws_yaml_is_null(y) ||
-        !ws_recipe_is(r, y, WS_YAML_MAP, "parameters") || doc->method == NULL)
+        !ws_recipe_is(r, y, WS_YAML_MAP, "parameters") || m == NULL)
         return;
     ws_setting *v = ws_recipe_take(r, y->n + 1, sizeof *v);
     r->work += y->n;
     for (size_t i = 0; v != NULL && i < y->n && r->work < WS_YAML_NODES; i++) {
-        const ws_param *p = find_param(doc->method, y->keys[i]->text);
+        const ws_param *p = find_any(doc, m, y->keys[i]->text);
         if (p == NULL)
-            unknown(r, doc->method, y->keys[i]);
-        else if (level_fits(r, p, y->keys[i], of_model, of_base) &&
-                 !ws_yaml_is_null(y->items[i]) &&
+            unknown(r, m, y->keys[i]);
+        else if (level_fits(r, p, y->keys[i], level) && !ws_yaml_is_null(y->items[i]) &&
                  setting(r, p, y->items[i], &v[out->n]))
             out->n++;
     }
@@ -256,13 +267,22 @@ static double rule_at(const ws_setting_rule *rule, double t)
     return f == 0.0 ? rule->v[i] : (1.0 - f) * rule->v[i] + f * rule->v[j];
 }
 
+/** Whether a setting of @p a is one of @p b: methods share parameters by name. */
+static bool same_param(const ws_param *a, const ws_param *b)
+{
+    return a == b ||
+           (strcmp(a->name, b->name) == 0 && a->kind == b->kind &&
+            (a->choices == b->choices || (a->choices != NULL && b->choices != NULL &&
+                                          strcmp(a->choices, b->choices) == 0)));
+}
+
 /** The value that one level gives to the tensor @p name. */
 static bool level_value(const ws_settings *level, const ws_param *p, const char *name,
                         double t, double *v, ws_place *at)
 {
     for (size_t i = 0; i < level->n; i++) {
         const ws_setting *s = &level->v[i];
-        if (s->param != p)
+        if (!same_param(s->param, p))
             continue;
         for (size_t k = 0; k < s->n; k++) {
             const ws_setting_rule *rule = &s->rules[k];
@@ -279,7 +299,9 @@ static bool level_value(const ws_settings *level, const ws_param *p, const char 
 bool ws_recipe_value(const ws_recipe_doc *doc, const ws_param *p,
                      const ws_recipe_query *q, double *v, ws_place *at)
 {
-    bool found = (p->per_model && q->source != NULL &&
+    bool found = (q->rule != NULL &&
+                  level_value(&q->rule->params, p, q->out_name, q->t, v, at)) ||
+                 (p->per_model && q->source != NULL &&
                   level_value(&q->source->params, p, q->in_name, q->t, v, at)) ||
                  level_value(&q->slice->params, p, q->out_name, q->t, v, at) ||
                  level_value(&doc->module, p, q->out_name, q->t, v, at) ||

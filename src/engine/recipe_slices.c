@@ -287,9 +287,11 @@ static bool place_sources(ws_plan *plan)
     for (size_t s = 0; rp->sources != NULL && s < doc->n_slices; s++) {
         const ws_recipe_slice *sl = &doc->slices[s];
         const ws_recipe_source **to = rp->sources + s * plan->n_inputs;
+        const bool has_base = sl->has_base || doc->has_base;
+        const size_t ref = sl->has_base ? sl->base : doc->base;
         size_t base = sl->n, n = 0;
-        for (size_t i = 0; doc->has_base && i < sl->n && base == sl->n; i++)
-            if (sl->sources[i].ref == doc->base)
+        for (size_t i = 0; has_base && i < sl->n && base == sl->n; i++)
+            if (sl->sources[i].ref == ref)
                 base = i;
         if (plan->has_base && base == sl->n) {
             ws_err *e =

@@ -107,7 +107,7 @@ bool ws_recipe_open(ws_plan *plan, const ws_recipe_ref *ref, ws_ckpt **out)
             *out = made;
     }
     if (st == WS_OK)
-        return true;
+        return ref->n_map == 0 || ws_recipe_map_open(plan, ref, out);
     ws_err_at(&err, ref->path, NULL, -1);
     ws_diag_add(plan->priv->errors, &err);
     return false;
@@ -156,10 +156,22 @@ static void compose_layers(ws_plan *plan, const ws_plan *from)
     priv->layer_from = v;
 }
 
+/** Whether the first input's tensors bear other names than in its files. */
+static bool first_is_mapped(const ws_plan *plan)
+{
+    const ws_recipe_doc *doc = plan->priv->req.recipe;
+    return !doc->sliced && ws_recipe_ref_of(plan, plan->inputs[0].path)->n_map > 0;
+}
+
 void ws_plan_recipe_inherit(ws_plan *plan)
 {
     struct ws_plan_priv *priv = plan->priv;
     const ws_plan *from = priv->recipe_plan == NULL ? NULL : donor_of(plan);
+    if (priv->recipe_plan != NULL && priv->req.write.shard_like_base &&
+        (from != NULL || first_is_mapped(plan))) {
+        priv->req.write.shard_like_base = false; // there are no files like these
+        priv->req.write.shard_size = WS_RECIPE_SHARD;
+    }
     if (from == NULL)
         return;
     const ws_write_opts *w = &from->priv->req.write;
@@ -172,10 +184,6 @@ void ws_plan_recipe_inherit(ws_plan *plan)
     if (priv->req.write.dtype_keep && !w->dtype_keep) {
         priv->req.write.dtype_keep = false;
         priv->req.write.dtype = w->dtype;
-    }
-    if (priv->req.write.shard_like_base) { // nothing lies in files that these could be
-        priv->req.write.shard_like_base = false;
-        priv->req.write.shard_size = WS_RECIPE_SHARD;
     }
 }
 

@@ -27,7 +27,7 @@ declare -A GUEST=([cblas.h]='src/linalg/' [lapacke.h]='src/linalg/'
     [zlib.h]='src/ckpt/' [yaml.h]='src/engine/' [utf8proc.h]='src/model/'
     [cmocka.h]='tests/')
 
-LIBC=' assert.h complex.h ctype.h dirent.h errno.h fcntl.h fenv.h float.h getopt.h
+LIBC=' assert.h complex.h ctype.h dirent.h errno.h fcntl.h fenv.h float.h fnmatch.h getopt.h
 inttypes.h limits.h locale.h math.h poll.h pthread.h sched.h setjmp.h signal.h
 stdalign.h stdarg.h stdatomic.h stdbool.h stddef.h stdint.h stdio.h stdlib.h
 dlfcn.h stdnoreturn.h string.h strings.h tgmath.h time.h uchar.h unistd.h wchar.h wctype.h
