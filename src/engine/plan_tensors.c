@@ -223,7 +223,7 @@ static void make_job(ws_plan *plan, ws_plan_tensor *pt, const struct column *col
     };
     for (int d = 1; d < pt->t.rank; d++)
         pt->job.row *= pt->t.shape[d];
-    if (plan->priv->coefficients != NULL)
+    if (plan->priv->coefficients != NULL && rule == NULL)
         pt->job.groups = ws_plan_coefficient_groups(plan, pt->t.name, model_of, n);
 }
 
