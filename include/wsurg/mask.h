@@ -174,6 +174,49 @@ typedef struct ws_half_reset_req {
 WS_API ws_status ws_half_reset(ws_mask_result **out, const ws_half_reset_req *req,
                                const ws_ctx *ctx, ws_err *err);
 
+/* ---- grafting ---- */
+
+/** Which entries of a fine-tune carry its skill. */
+typedef struct ws_graft_req {
+    const char *base, *model, *config, *tokenizer;
+    const char *data, *val; /**< "[NAME=]FILE"; .val NULL: scored on .data */
+    const char *target;     /**< pattern of the tensors that are grafted; NULL: all but
+                                 embeddings, positions and head */
+    double share;           /**< of the entries, in the patch that it starts from */
+    double bias;            /**< b */
+    double lr;
+    int64_t epochs, batches, batch,
+        seq; /**< .batches: of one step, one step an epoch */
+    uint64_t seed;
+    ws_write_opts write; /**< .out is the mask */
+} ws_graft_req;
+
+#define WS_GRAFT_REQ_INIT                                                              \
+    {                                                                                  \
+        .share = 0.01, .bias = 10.0, .lr = 1e7, .epochs = 10, .batches = 8,            \
+        .batch = 16, .write = WS_WRITE_OPTS_INIT                                       \
+    }
+
+typedef struct ws_graft_result {
+    ws_mask_result *mask;
+    double loss_base, loss_model; /**< per token scored */
+    double loss_patch, loss_best; /**< of the patch; of the mask written */
+    int64_t best_epoch;           /**< 0: the patch itself */
+} ws_graft_result;
+
+/**
+ * Learn the entries of model - base that carry a task, and write their mask.
+ *
+ * base + gamma (model - base), gamma = s + (1 - 2 s) sigmoid(S - b); s is the patch of
+ * the entries that moved most, S uniform in [0, 1) at first and moved by plain gradient
+ * steps. After each the rounded mask, gamma > 1/2, is scored; the best is kept.
+ * @return as ws_realign()
+ * @source Panigrahi et al. 2023, arXiv:2302.06600
+ */
+WS_API ws_status ws_graft(ws_graft_result **out, const ws_graft_req *req,
+                          const ws_ctx *ctx, ws_err *err);
+WS_API void ws_graft_result_free(ws_graft_result *r);
+
 /* ---- sensitivity ---- */
 
 /** Which entries a task asks to be trained: g^2, summed over batches. */

@@ -1,5 +1,5 @@
 /*
- * cmd_mask_train.c - what a fine-tuning shall train: half fine-tuning, sensitivity
+ * cmd_mask_train.c - what a fine-tuning shall train, and what of one carries its skill
  */
 #include <math.h>
 #include <stdio.h>
@@ -26,6 +26,13 @@ struct sensitivity_args {
     const char *model, *data, *target, *tokenizer, *companions_from;
     int64_t count, batches, batch, seq, seed, rank;
     double share, structure;
+    struct ws_write_args w;
+};
+
+struct graft_args {
+    const char *base, *model, *data, *val, *target, *tokenizer, *companions_from;
+    double share, bias, lr;
+    int64_t epochs, batches, batch, seq, seed;
     struct ws_write_args w;
 };
 
@@ -345,4 +352,139 @@ const ws_cmd ws_cmd_mask_sensitivity = {
     .args_size = sizeof(struct sensitivity_args),
     .check = sensitivity_check,
     .run = sensitivity_run,
+};
+
+/* ---- graft ---- */
+
+static void graft_check(ws_run *run, void *args)
+{
+    const struct graft_args *a = args;
+    if (a->w.out == NULL) {
+        ws_err *e = ws_run_error(run, WS_E_USAGE, "option '--out' is missing");
+        ws_err_hint(e, "-o mask.safetensors");
+    }
+    if (a->data == NULL)
+        ws_run_error(run, WS_E_USAGE, "option '--data' is missing");
+}
+
+static void graft_report(ws_run *run, const char *out, const ws_graft_result *r)
+{
+    const double gained =
+        (r->loss_base - r->loss_best) / (r->loss_base - r->loss_model);
+    char share[24], part[24];
+    cJSON *to = ws_run_result(run);
+    run->usage = r->mask->run->usage;
+    run->has_usage = true;
+    run->unchanged = r->mask->run->unchanged;
+    ws_j_u64(to, "tensors", r->mask->tensors);
+    ws_j_num(to, "set", r->mask->set);
+    ws_j_num(to, "share", r->mask->share);
+    ws_j_num(to, "loss_base", r->loss_base);
+    ws_j_num(to, "loss_model", r->loss_model);
+    ws_j_num(to, "loss_patch", r->loss_patch);
+    ws_j_num(to, "loss_best", r->loss_best);
+    ws_j_num(to, "recovered", gained);
+    ws_j_u64(to, "best_epoch", (uint64_t)r->best_epoch);
+    ws_outputs_json(ws_j_arr(to, "outputs"), out, r->mask->run->outputs,
+                    r->mask->run->n_outputs);
+    ws_j_str(to, "manifest", r->mask->run->manifest);
+    ws_run_flush(run);
+    ws_show_share(r->mask->share, 1, share);
+    ws_show_share(gained, 1, part);
+    ws_run_row(run, 11, "in", "%.10g entries (%s) in %zu tensors", r->mask->set, share,
+               r->mask->tensors);
+    ws_run_row(run, 11, "loss",
+               "base %.4f · fine-tune %.4f · patch %.4f · grafted %.4f (epoch %lld)",
+               r->loss_base, r->loss_model, r->loss_patch, r->loss_best,
+               (long long)r->best_epoch);
+    ws_run_row(run, 11, "recovered", "%s of what the fine-tune gained", part);
+    ws_wrote_row(run, 11, out, r->mask->run->outputs, r->mask->run->n_outputs,
+                 r->mask->run->manifest);
+}
+
+static ws_status graft_run(ws_run *run, void *args)
+{
+    const struct graft_args *a = args;
+    ws_graft_req req = WS_GRAFT_REQ_INIT;
+    ws_graft_result *r = NULL;
+    ws_err err = WS_ERR_INIT;
+    req.base = a->base;
+    req.model = a->model;
+    req.config = a->companions_from;
+    req.tokenizer = a->tokenizer;
+    req.data = a->data;
+    req.val = a->val;
+    req.target = a->target;
+    req.share = a->share;
+    req.bias = a->bias;
+    req.lr = a->lr;
+    req.epochs = a->epochs;
+    req.batches = a->batches;
+    req.batch = a->batch;
+    req.seq = a->seq;
+    req.seed = (uint64_t)a->seed;
+    ws_write_args_fill(&a->w, &req.write);
+    run->target = req.write.out;
+    if (ws_graft(&r, &req, &run->ctx, &err))
+        return ws_run_fail(run, &err);
+    graft_report(run, req.write.out, r);
+    ws_graft_result_free(r);
+    return WS_OK;
+}
+
+static const ws_arg graft_params[] = {
+    WS_ARG(struct graft_args, base, "BASE", "the model that was fine-tuned"),
+    WS_ARG(struct graft_args, model, "TUNED", "the fine-tune"),
+    WS_ARG_END,
+};
+
+static const ws_opt graft_opts[] = {
+    WS_TEXT(struct graft_args, data, "data", 0, "FILE", "text or JSONL of the task"),
+    WS_TEXT(struct graft_args, val, "val", 0, "FILE",
+            "to choose the best mask by; default: the data"),
+    WS_OPT(struct graft_args, share, "share", 0, "P", 0.01, 0, 1,
+           "share of the entries in the patch to start from: those that moved most"),
+    WS_OPT(struct graft_args, epochs, "epochs", 0, "N", 10, 0, 1e9,
+           "steps; 0: the patch itself"),
+    WS_OPT(struct graft_args, batches, "batches", 0, "N", 8, 1, 1e9,
+           "whose mean gradient is one step"),
+    WS_OPT(struct graft_args, batch, "batch", 0, "N", 16, 1, 65536, "rows of each"),
+    WS_OPT(struct graft_args, lr, "lr", 0, "X", 1e7, 0, 1e12, "rate of plain steps"),
+    WS_OPT(struct graft_args, bias, "bias", 0, "B", 10, 0, 100,
+           "how far from 1/2 the mask starts: sigmoid(S - B)"),
+    WS_OPT(struct graft_args, seq, "seq", 0, "N", 0, 0, 1 << 24,
+           "most tokens in a row; 0: at most 1024"),
+    WS_TEXT(struct graft_args, target, "target", 0, "PATTERN",
+            "tensors grafted; default: all but embeddings and head"),
+    WS_OPT(struct graft_args, seed, "seed", 0, "N", 0, 0, 0x1p53,
+           "of S, and of the order of the data"),
+    WS_TEXT(struct graft_args, tokenizer, "tokenizer", 0, "DIR",
+            "source of tokenizer.json; default: the base"),
+    WS_TEXT(struct graft_args, companions_from, "companions-from", 0, "DIR",
+            "config of a base that is a plain file"),
+    WS_SET(struct graft_args, w, ws_opts_write),
+    WS_OPT_END,
+};
+
+static const ws_example graft_examples[] = {
+    { "wsurg mask graft lm sums --data text.txt --epochs 2 --batches 1 --seq 32 -o "
+      "g.st",
+      "the entries that carry what sums can" },
+    WS_EXAMPLE_END,
+};
+
+const ws_cmd ws_cmd_mask_graft = {
+    .name = "mask graft",
+    .group = "Masks",
+    .summary = "the few entries of a fine-tune that carry its skill",
+    .args = graft_params,
+    .opts = graft_opts,
+    .examples = graft_examples,
+    .notes =
+        "Starts from the entries that moved most and takes plain gradient steps on "
+        "a mask of sigmoids; of the rounded masks the best is written, for mask "
+        "apply and mask stats.",
+    .args_size = sizeof(struct graft_args),
+    .check = graft_check,
+    .run = graft_run,
 };

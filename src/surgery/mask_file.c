@@ -156,12 +156,11 @@ static ws_status spec_read(const ws_ckpt *c, const ws_tensor *t, uint64_t offset
 static const ws_ckpt_ops spec_ops = { .read = spec_read };
 
 /** The mask as a checkpoint of computed tensors; @p s outlives it. */
-static ws_status spec_open(ws_ckpt **out, const ws_mask_spec *s, const char *path,
-                           ws_err *err)
+static ws_status spec_open(ws_ckpt **out, const ws_mask_spec *s, ws_err *err)
 {
     ws_ckpt *c = NULL;
     ws_mask_spec *self = (ws_mask_spec *)(uintptr_t)s; // only read
-    ws_status st = ws_ckpt_new(&c, path, "mask", &spec_ops, self, err);
+    ws_status st = ws_ckpt_new(&c, s->made_by, "mask", &spec_ops, self, err);
     for (size_t i = 0; st == WS_OK && i < s->n; i++) {
         ws_tensor t = s->tensors[i];
         t.file = WS_NO_FILE;
@@ -199,7 +198,7 @@ ws_status ws_mask_write(const ws_mask_spec *spec, const ws_write_opts *w,
     ws_write_opts mine = *w;
     mine.dtype_keep = true;
     mine.keep_metadata = false;
-    const ws_status st = spec_open(&source, spec, w->out, err);
+    const ws_status st = spec_open(&source, spec, err);
     return st != WS_OK ? st
                        : ws_tv_copy(&mine, &given, WS_MASK_PIECE * 16, spec->held, ctx,
                                     out, err);

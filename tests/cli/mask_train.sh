@@ -64,6 +64,24 @@ wsurg mask sensitivity "$m" --data sums.jsonl --batches 2 --batch 4 --seq 48 --c
 wsurg mask combine s.st s3.st --op and -o both.st -q && wsurg mask stats both.st | sed -n 1p | cut -d' ' -f3
 grep -c embed s.json
 
+echo '- grafting'
+set -- "$m" "$CASES/../../examples/models/sums" --data sums.jsonl --seq 48 --share 0.02 \
+    --epochs 2 --batches 2 --batch 4 --progress none
+wsurg mask graft "$@" -o g.st -j 1 2>err.txt; echo $?
+sed -E 's/0\.[0-9]{4}/N/g;s/[0-9.]+ entries \([0-9.]+ %\)/N entries (P)/;s/[0-9.]+ % of what/P of what/;s/epoch [0-9]/epoch K/' err.txt
+wsurg mask graft "$@" -o g2.st -j 2 -q --json >g.json && cmp g.st g2.st && echo 'the same bytes'
+jsoncheck "$SCHEMA" g.json
+sed -E 's/.*"loss_base":([0-9.]+),"loss_model":([0-9.]+),"loss_patch":([0-9.]+),"loss_best":([0-9.]+).*/\1 \2 \3 \4/' g.json |
+    awk '{ print ($2 < $1), ($3 < $1), ($4 <= $3) }'
+wsurg mask apply "$m" "$CASES/../../examples/models/sums" g.st -o grafted -q
+wsurg eval grafted --data sums.jsonl --json -q | sed -E 's/.*"loss":([0-9.]+).*/\1/' >loss.txt
+sed -E 's/.*"loss_best":([0-9.]+).*/\1/' g.json | paste - loss.txt |
+    awk '{ print ($1 - $2 < 1e-3 && $2 - $1 < 1e-3 ? "what was scored is what was written" : $0) }'
+wsurg mask graft "$@" --epochs 0 -o g0.st -q
+wsurg mask lt-sft "$m" "$CASES/../../examples/models/sums" --share 0.02 --freeze embed -o top2.st -q
+wsurg mask stats g0.st top2.st | tail -n 1
+wsurg mask graft "$@" --epochs 0 -o g0.st --force -q; echo $?
+
 echo '- by name, by layer, soft'
 tune named --target '(up|down)_proj' --layers 2-3
 changed named
