@@ -57,6 +57,20 @@ row() {
         'BEGIN { printf "%s %.1f | %.1f | %.2f | %s |\n", h, n / s, n / c, m / 1e9, share }'
 }
 
+# against SHAPE WHAT: our row beside the better of PyTorch's two in float32
+against() {
+    local file=$work/$1.$2 key ours theirs line="| $1 | $2 |"
+    for key in seconds cpu_seconds peak_bytes; do
+        ours=$(best "$file.wsurg" $key)
+        theirs=$({ best "$file.sdpa" $key && best "$file.eager" $key; } | sort -g | head -n 1)
+        case $key in
+        peak_bytes) line+=" $(awk -v a="$ours" -v b="$theirs" 'BEGIN { printf "%.0f %%", 100 * a / b }') |" ;;
+        *) line+=" $(ratio "$theirs" "$ours") |" ;;
+        esac
+    done
+    echo "$line"
+}
+
 table() {
     machine
     echo "$rows tokens, $threads threads, best of $((steps * rounds)) steps"
@@ -69,6 +83,14 @@ table() {
             for name in wsurg sdpa eager bf16; do
                 row "$shape" "$what" "$name"
             done
+        done
+    done
+    echo
+    echo '| shape | what | times the tokens/s of PyTorch | by processor time | of its memory |'
+    echo '|---|---|--:|--:|--:|'
+    for shape in ${shapes//,/ }; do
+        for what in full lora; do
+            against "$shape" "$what"
         done
     done
 }
