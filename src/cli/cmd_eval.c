@@ -255,6 +255,8 @@ static ws_status eval_run(ws_run *run, void *args)
         a->scored++;
     }
     read += against ? ws_model_info_of(against)->bytes : 0;
+    if (st == WS_OK)
+        st = ws_run_strict(run);
     if (st == WS_OK) {
         labels_number(a);
         eval_json(run, a);

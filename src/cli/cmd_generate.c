@@ -388,11 +388,12 @@ static ws_status generate_run(ws_run *run, void *args)
         st = ws_tokenizer_open(&j.t, ws_model_info_of(j.m)->folder, &j.err);
     if (st == WS_OK)
         st = prompt_make(&j);
+    const bool strict = st == WS_OK && ws_run_strict(run) != WS_OK;
     if (st == WS_OK)
-        st = texts_make(run, &j);
+        st = strict ? WS_E_STRICT : texts_make(run, &j);
     if (st == WS_OK)
         result_show(run, &j);
-    else
+    else if (!strict)
         ws_run_fail(run, &j.err);
     if (st == WS_OK)
         ws_run_used(run, began, ws_model_info_of(j.m)->bytes);

@@ -331,6 +331,20 @@ static void ends_read(struct reader *r, ws_model_desc *d)
     }
 }
 
+/** The largest share that transformers would drop in training. */
+static double dropout_read(struct reader *r, bool gpt2)
+{
+    static const char *const keys[] = { "attention_dropout", "hidden_dropout",
+                                        "resid_pdrop", "embd_pdrop", "attn_pdrop" };
+    double most = 0.0;
+
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+        const double p = real_of(r, r->root, keys[i], gpt2 && i >= 2 ? 0.1 : 0.0);
+        most = p > most ? p : most;
+    }
+    return most;
+}
+
 static void rope_family(struct reader *r, ws_model_desc *d, const struct family *f)
 {
     d->C = dim_of(r, "hidden_size", 0);
@@ -407,6 +421,7 @@ static void desc_fill(struct reader *r, ws_model_desc *d, ws_arena *arena)
     d->block = WS_BLOCK_PRE;
     d->embed_scale = 1.0;
     foreign_check(r);
+    d->dropout = dropout_read(r, gpt2);
     if (gpt2)
         gpt2_family(r, d);
     else

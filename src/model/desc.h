@@ -75,6 +75,7 @@ typedef struct ws_model_desc {
     bool conv1d; /**< linears are stored (in, out) */
     ws_fusion fusion;
     int64_t *window; /**< (L) keys that a query sees, itself included; 0: all */
+    double dropout;  /**< largest of the config's, which training here leaves out */
     int64_t bos;     /**< -1: none */
     int64_t eos[16];
     int n_eos;

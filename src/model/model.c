@@ -8,8 +8,8 @@
 #include "base/json.h"
 #include "base/os.h"
 #include "model/train_step.h"
-#include "wsurg/text.h"
 #include "wsurg/source.h"
+#include "wsurg/text.h"
 
 enum { CONFIG_CAP = 16 << 20 };
 
@@ -351,8 +351,51 @@ ws_status ws_model_tensors(const ws_model_desc *d, ws_model_tensor_fn *visit, vo
     return st;
 }
 
+/** Whether a tensor of that name is a constant that files carry along, or the copy of a
+ * tied head. */
+static bool expected_beside(const ws_model *m, const char *name)
+{
+    static const char *const ends[] = { ".attn.bias", ".attn.masked_bias",
+                                        ".rotary_emb.inv_freq" };
+    const size_t len = strlen(name);
+
+    for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++) {
+        const size_t end = strlen(ends[i]);
+        if (len >= end && strcmp(name + len - end, ends[i]) == 0)
+            return true;
+    }
+    return m->d.tied && strcmp(name, "lm_head.weight") == 0;
+}
+
+/** Tensors that the described model has no use for may mean another model. */
+static void unused_warn(const struct loader *l, ws_diag *warnings)
+{
+    const ws_model *m = l->m;
+    const char *first = NULL;
+    size_t n = 0;
+
+    for (size_t i = 0; i < l->cap; i++) {
+        const ws_tensor *t = ws_ckpt_tensor(m->ckpt, i);
+        size_t k = 0;
+        while (k < m->n_blocks && l->tensor[k] != t)
+            k++;
+        if (k < m->n_blocks || expected_beside(m, t->name))
+            continue;
+        first = n++ == 0 ? t->name : first;
+    }
+    if (n == 0)
+        return;
+    ws_err *w =
+        ws_diag_report(warnings, WS_OK, "unused-tensors",
+                       "%zu tensors have no place in the model that config.json "
+                       "describes, such as '%s'",
+                       n, first);
+    if (w != NULL)
+        ws_err_at(w, ws_ckpt_path(m->ckpt), NULL, -1);
+}
+
 /** Both walks. */
-static ws_status weights_load(ws_model *m, ws_err *err)
+static ws_status weights_load(ws_model *m, ws_diag *warnings, ws_err *err)
 {
     struct loader l = { .m = m, .err = err, .cap = ws_ckpt_count(m->ckpt) };
     char name[64], need[24], have[24];
@@ -383,7 +426,10 @@ static ws_status weights_load(ws_model *m, ws_err *err)
     m->info.parameters = l.parameters;
     m->n_blocks = 0;
     l.reading = true;
-    return want_all(&l);
+    st = want_all(&l);
+    if (st == WS_OK && warnings != NULL)
+        unused_warn(&l, warnings);
+    return st;
 }
 
 /** Folder part of @p path, "." when it has none. */
@@ -470,7 +516,7 @@ ws_status ws_model_take(ws_model **out, ws_ckpt *c, const char *companions,
     if (st == WS_OK)
         st = config_load(m, companions, err);
     if (st == WS_OK)
-        st = weights_load(m, err);
+        st = weights_load(m, ctx != NULL ? ctx->warnings : NULL, err);
     if (st) {
         ws_model_free(m);
         return st;

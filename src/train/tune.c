@@ -83,6 +83,17 @@ static void usage_fill(ws_tune *t, ws_tune_result *r, double seconds)
         u->written_bytes += r->run->outputs[i].bytes;
 }
 
+/** Under --strict a warning of the preparation ends the run before its first step. */
+static ws_status strict_check(const ws_ctx *ctx, ws_err *err)
+{
+    for (size_t i = 0; ctx->strict && ctx->warnings && i < ctx->warnings->n; i++) {
+        const ws_err *w = &ctx->warnings->items[i];
+        if (w->tag == NULL || strcmp(w->tag, "note") != 0)
+            return ws_fail(err, WS_E_STRICT, "a warning under --strict: %s", w->msg);
+    }
+    return WS_OK;
+}
+
 ws_status ws_tune_run(ws_tune_result **out, const ws_tune_req *req, const ws_ctx *ctx,
                       ws_err *err)
 {
@@ -98,6 +109,7 @@ ws_status ws_tune_run(ws_tune_result **out, const ws_tune_req *req, const ws_ctx
     if (r == NULL)
         return ws_fail(err, WS_E_MEMORY, "no memory for the result");
     ws_status st = prepare(&t, err);
+    st = st ? st : strict_check(t.ctx, err);
     if (st == WS_OK && !t.unchanged)
         st = ws_tune_loop(&t, err);
     if (st == WS_OK || st == WS_E_INTERRUPTED) {

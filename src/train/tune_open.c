@@ -44,6 +44,10 @@ static ws_status model_open(ws_tune *t, ws_err *err)
         st = ws_ckpt_digest_text(t->model->ckpt, t->ctx, t->content, err);
     if (st)
         return st;
+    if (t->model->d.dropout > 0.0)
+        ws_diag_report(t->ctx->warnings, WS_OK, "note",
+                       "config.json asks for a dropout of %g: none is applied",
+                       t->model->d.dropout);
     const int64_t layers = ws_model_info_of(t->model)->layers;
     if (r->last >= layers) {
         ws_fail(err, WS_E_USAGE, "--layers %lld-%lld: the model has layers 0 to %lld",

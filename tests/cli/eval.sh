@@ -38,6 +38,13 @@ printf '{"messages":[{"role":"user","content":"a"}]}\n' >chat.jsonl
 wsurg eval lm --data chat.jsonl; echo $?
 wsurg eval lm --data chat.jsonl --chat-format nope; echo $?
 wsurg eval lm --data chat.jsonl --chat-format vicuna | cut2
+# a file that holds more than its config says
+cp -r "$M/base" short && chmod -R u+w short
+sed -i 's/"num_hidden_layers": *5/"num_hidden_layers":4/' short/config.json
+wsurg eval short --data sums.txt --window 32 --json=short.json >/dev/null; echo $?
+wsurg eval short --data sums.txt --strict 2>/dev/null; echo $?
+wsurg generate short --prompt a --strict 2>/dev/null; echo $?
+grep -o '"warnings":\[{"code":"[a-z-]*"' short.json
 # a gate on the loss
 cp -r "$M/sums" tuned
 wsurg check tuned --against lm --data held.txt --max-loss-rise 900% | cut2; echo $?

@@ -85,6 +85,17 @@ wsurg tune llm --full --data text.txt --max-memory 24MiB -o m2 --log m2.jsonl 2>
 echo $? && sed -E 's/[0-9.]+ [kMG]B/N MB/g' err.txt
 [ ! -e m2 ] && [ ! -e m2.jsonl ] && echo 'before it began'
 
+echo '- dropout, which is not there'
+cp -r llm drop && chmod -R u+w drop
+sed -i 's/"attention_dropout": *0.0/"attention_dropout":0.25/' drop/config.json
+wsurg tune drop --full --data sums.jsonl --seq 48 --steps 1 --progress none -o m4 2>&1 | head -n 1
+
+echo '- a warning, when none is allowed'
+cp -r llm short && chmod -R u+w short
+sed -i 's/"num_hidden_layers": *5/"num_hidden_layers":4/' short/config.json
+wsurg tune short --full --data sums.jsonl --seq 48 --steps 1 --strict -o m5 2>&1; echo $?
+ls -d m5 .m5.tune 2>/dev/null || echo 'nothing is written'
+
 echo '- a weight that is too large'
 cp -r llm huge && chmod -R u+w huge
 bytes=$(wc -c <huge/model.safetensors)

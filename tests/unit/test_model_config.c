@@ -83,6 +83,19 @@ static void windows_follow_the_keys(void **state)
     ws_arena_free(&a);
 }
 
+static void dropout_is_the_largest_that_is_asked_for(void **state)
+{
+    ws_model_desc d;
+    ws_arena a = { 0 };
+    (void)state;
+
+    assert_int_equal(parse(&d, &a, "llama", ""), WS_OK);
+    assert_true(d.dropout == 0.0);
+    assert_int_equal(parse(&d, &a, "llama", ",\"attention_dropout\":0.25"), WS_OK);
+    assert_true(d.dropout == 0.25);
+    ws_arena_free(&a);
+}
+
 /** Every hostile file is refused in one line that names its key. */
 static void hostile_values_are_refused_by_name(void **state)
 {
@@ -187,6 +200,7 @@ int main(void)
         cmocka_unit_test(defaults_are_those_of_the_family),
         cmocka_unit_test(both_generations_of_rope_keys_are_read),
         cmocka_unit_test(windows_follow_the_keys),
+        cmocka_unit_test(dropout_is_the_largest_that_is_asked_for),
         cmocka_unit_test(hostile_values_are_refused_by_name),
         cmocka_unit_test(what_changes_numbers_unknown_is_refused_by_name),
     };
