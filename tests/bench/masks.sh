@@ -47,12 +47,12 @@ safety() {
     echo '|---|---|---|---|---|'
     row aligned "$work/aligned"
     row broken "$work/broken"
-    for options in "soft --lr 0.05" "soft --lr 0.1" "threshold --lr 0.05" "threshold --lr 0.1"; do
-        set -- $options
-        out=$work/realigned-$1-$3
+    for options in soft:0.05 soft:0.1 soft:0.2 threshold:0.05 threshold:0.1 threshold:0.2; do
+        kind=${options%:*} rate=${options#*:}
+        out=$work/realigned-$kind-$rate
         [ -d "$out" ] || "$wsurg" realign "$work/aligned" "$work/broken" --pairs "$work/pairs.jsonl" \
-            --mask "$@" --steps "${STEPS:-200}" -o "$out" -q
-        row "realigned, $1, rate $3" "$out"
+            --mask "$kind" --lr "$rate" --steps "${STEPS:-200}" -o "$out" -q
+        row "realigned, $kind, rate $rate" "$out"
     done
     row 'safety fine-tuning' "$work/again"
 }
@@ -81,7 +81,7 @@ compose() {
         tune "dense-$task" "$base" --data "$work/$task.jsonl" --steps "$steps" --lr 3e-4
         tune "long-$task" "$base" --data "$work/$task.jsonl" --steps $((2 * steps)) --lr 3e-4
         [ -f "$work/$task.mask.st" ] || "$wsurg" mask lt-sft "$base" "$work/dense-$task" --share "$share" \
-            --freeze norm -o "$work/$task.mask.st" -q
+            --freeze "${FREEZE:-norm|embed}" -o "$work/$task.mask.st" -q
         tune "sparse-$task" "$base" --data "$work/$task.jsonl" --mask "$work/$task.mask.st" \
             --steps "$steps" --lr "${RATE:-1e-3}"
         [ -d "$work/cut-$task" ] || "$wsurg" mask apply "$base" "$work/dense-$task" \
