@@ -10,8 +10,6 @@
 #include "wsurg/lora.h"
 #include "wsurg/text.h"
 
-enum { WORST = 10 };
-
 struct fold_args {
     const char *base;
     ws_strs adapters;
@@ -61,23 +59,9 @@ static void fold_check(ws_run *run, void *args)
     }
 }
 
-/** Indexes of the folded tensors that lost most, most first; how many. */
-static size_t worst_find(const ws_lora_folded *f, size_t index[WORST])
+static double lost_of(const void *folded, size_t i)
 {
-    size_t n = 0;
-    for (size_t i = 0; i < f->n_tensors; i++) {
-        if (!isfinite(f->tensors[i].lost))
-            continue;
-        size_t at = n;
-        while (at > 0 && f->tensors[index[at - 1]].lost < f->tensors[i].lost)
-            at--;
-        if (at == WORST)
-            continue;
-        const size_t last = n < WORST ? n++ : WORST - 1;
-        memmove(&index[at + 1], &index[at], (last - at) * sizeof *index);
-        index[at] = i;
-    }
-    return n;
+    return ((const ws_lora_folded *)folded)->tensors[i].lost;
 }
 
 static void tensor_json(cJSON *list, const ws_lora_tensor *t)
@@ -91,7 +75,7 @@ static void tensor_json(cJSON *list, const ws_lora_tensor *t)
 static void fold_json(ws_run *run, const ws_lora_folded *f, const char *out)
 {
     cJSON *to = ws_run_result(run), *list, *o;
-    size_t index[WORST];
+    size_t index[WS_WORST];
     list = ws_j_arr(to, "outputs");
     if (f->run)
         ws_outputs_json(list, out, f->run->outputs, f->run->n_outputs);
@@ -116,7 +100,7 @@ static void fold_json(ws_run *run, const ws_lora_folded *f, const char *out)
     ws_j_num(to, "rounding_lost", f->lost);
     ws_j_str(to, "tokenizer_from", f->tokenizer_from);
     list = ws_j_arr(to, "worst");
-    const size_t n = worst_find(f, index);
+    const size_t n = ws_worst_find(f->n_tensors, lost_of, f, index);
     for (size_t i = 0; i < n; i++)
         tensor_json(list, &f->tensors[index[i]]);
     ws_j_str(to, "manifest", f->run ? f->run->manifest : NULL);
@@ -181,10 +165,10 @@ static ws_status fold_run(ws_run *run, void *args)
         return ws_run_fail(run, &err);
     fold_json(run, f, req.write.out);
     if (!f->within) {
-        size_t index[WORST];
+        size_t index[WS_WORST];
         char share[24] = "?";
         run->no = true;
-        if (worst_find(f, index) > 0) {
+        if (ws_worst_find(f->n_tensors, lost_of, f, index) > 0) {
             ws_show_share(f->tensors[index[0]].lost, 1, share);
             ws_run_talk(run,
                         "'%s' would lose %s of its update to rounding: nothing "

@@ -10,8 +10,6 @@
 #include "wsurg/lora.h"
 #include "wsurg/text.h"
 
-enum { WORST = 10 };
-
 struct combine_args {
     ws_strs adapters;
     const char *weights;
@@ -31,27 +29,15 @@ struct convert_args {
 
 /* ---- report ---- */
 
-/** Indexes of the modules that lost most. */
-static size_t worst_find(const ws_lora_combined *c, size_t index[WORST])
+static double error_of(const void *combined, size_t i)
 {
-    size_t n = 0;
-    for (size_t i = 0; i < c->n_modules; i++) {
-        size_t at = n;
-        while (at > 0 && c->modules[index[at - 1]].error < c->modules[i].error)
-            at--;
-        if (at == WORST)
-            continue;
-        const size_t last = n < WORST ? n++ : WORST - 1;
-        memmove(&index[at + 1], &index[at], (last - at) * sizeof *index);
-        index[at] = i;
-    }
-    return n;
+    return ((const ws_lora_combined *)combined)->modules[i].error;
 }
 
 static void result_show(ws_run *run, const ws_lora_combined *c, const char *out)
 {
     cJSON *to = ws_run_result(run), *list, *o;
-    size_t index[WORST];
+    size_t index[WS_WORST];
     char cut[24], rounding[24];
     ws_adapter_outputs_json(to, out, c->files);
     ws_j_u64(to, "modules", c->n_modules);
@@ -59,7 +45,7 @@ static void result_show(ws_run *run, const ws_lora_combined *c, const char *out)
     ws_j_num(to, "error", c->error);
     ws_j_num(to, "rounding", c->rounding);
     list = ws_j_arr(to, "worst");
-    const size_t n = worst_find(c, index);
+    const size_t n = ws_worst_find(c->n_modules, error_of, c, index);
     for (size_t i = 0; i < n; i++) {
         const ws_lora_module *m = &c->modules[index[i]];
         o = ws_j_obj(list, NULL);

@@ -1,13 +1,9 @@
 /*
  * cmd_lora_soften.c - intruder dimensions of an adapter scaled down
  */
-#include <string.h>
-
 #include "adapter_args.h"
 #include "report.h"
 #include "wsurg/lora.h"
-
-enum { WORST = 10 };
 
 struct soften_args {
     const char *base, *adapter;
@@ -26,21 +22,9 @@ static void soften_check(ws_run *run, void *args)
         ws_run_error(run, WS_E_USAGE, "option '-o' is needed");
 }
 
-/** Modules by number of intruders, most first; how many, at most WORST. */
-static size_t worst_find(const ws_lora_softened *s, size_t index[WORST])
+static double count_of(const void *softened, size_t i)
 {
-    size_t n = 0;
-    for (size_t i = 0; i < s->n_changed; i++) {
-        size_t at = n;
-        while (at > 0 && s->changed[index[at - 1]].intruders < s->changed[i].intruders)
-            at--;
-        if (at == WORST)
-            continue;
-        const size_t last = n < WORST ? n++ : WORST - 1;
-        memmove(&index[at + 1], &index[at], (last - at) * sizeof *index);
-        index[at] = i;
-    }
-    return n;
+    return (double)((const ws_lora_softened *)softened)->changed[i].intruders;
 }
 
 static void module_json(cJSON *list, const ws_lora_softening *m)
@@ -57,13 +41,13 @@ static void module_json(cJSON *list, const ws_lora_softening *m)
 static void result_show(ws_run *run, const ws_lora_softened *s, const char *out)
 {
     cJSON *to = ws_run_result(run), *list;
-    size_t index[WORST];
+    size_t index[WS_WORST];
     ws_adapter_outputs_json(to, out, s->files);
     ws_j_u64(to, "modules", s->modules);
     ws_j_u64(to, "softened", s->n_changed);
     ws_j_u64(to, "intruders", s->intruders);
     list = ws_j_arr(to, "worst");
-    const size_t n = worst_find(s, index);
+    const size_t n = ws_worst_find(s->n_changed, count_of, s, index);
     for (size_t i = 0; i < n; i++)
         module_json(list, &s->changed[index[i]]);
     if (run->g.tensors) {

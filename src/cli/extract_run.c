@@ -4,14 +4,11 @@
 #include "extract_run.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "report.h"
 #include "wsurg/extract.h"
 #include "wsurg/text.h"
-
-enum { WORST = 10 };
 
 void ws_extract_check(ws_run *run, double energy, int64_t budget)
 {
@@ -31,26 +28,17 @@ static void matrix_json(cJSON *to, const ws_extracted *d)
     ws_j_str(to, "solver", d->by);
 }
 
-static int by_error(const void *x, const void *y)
+static double error_of(const void *result, size_t i)
 {
-    const ws_extracted *a = *(const ws_extracted *const *)x;
-    const ws_extracted *b = *(const ws_extracted *const *)y;
-    if (a->error != b->error)
-        return a->error > b->error ? -1 : 1;
-    return strcmp(a->name, b->name);
+    return ((const ws_extract_result *)result)->layers[i].error;
 }
 
-static void worst_json(ws_run *run, cJSON *list, const ws_extract_result *r)
+static void worst_json(cJSON *list, const ws_extract_result *r)
 {
-    const ws_extracted **order =
-        ws_arena_calloc(&run->arena, r->n_layers + 1, sizeof *order);
-    if (order == NULL)
-        return;
-    for (size_t i = 0; i < r->n_layers; i++)
-        order[i] = &r->layers[i];
-    qsort((void *)order, r->n_layers, sizeof *order, by_error);
-    for (size_t i = 0; i < r->n_layers && i < WORST; i++)
-        matrix_json(ws_j_obj(list, NULL), order[i]);
+    size_t index[WS_WORST];
+    const size_t n = ws_worst_find(r->n_layers, error_of, r, index);
+    for (size_t i = 0; i < n; i++)
+        matrix_json(ws_j_obj(list, NULL), &r->layers[index[i]]);
 }
 
 static void report_json(ws_run *run, const ws_extract_req *req,
@@ -74,7 +62,7 @@ static void report_json(ws_run *run, const ws_extract_req *req,
     ws_j_u64(to, "layers", r->n_layers);
     ws_j_num(to, "energy", r->unchanged ? NAN : r->energy);
     ws_j_null(to, "identity_error");
-    worst_json(run, ws_j_arr(to, "worst"), r);
+    worst_json(ws_j_arr(to, "worst"), r);
     ws_j_u64(to, "parameters", r->parameters);
     ws_j_u64(to, "equal", r->equal);
     ws_j_u64(to, "whole", r->whole);

@@ -11,8 +11,6 @@
 #include "report.h"
 #include "wsurg/text.h"
 
-enum { WORST = 10 };
-
 /** Modules of one name: "q_proj" of all blocks. */
 struct target {
     const char *name;
@@ -63,23 +61,11 @@ static size_t targets_make(ws_run *run, const ws_lora_look *look, struct target 
     return n;
 }
 
-/** Layers with intruders, most first; how many, at most WORST. */
-static size_t worst_find(const ws_lora_look *look, const ws_lora_layer *out[WORST])
+/** A layer's number of intruders; NaN without any. */
+static double intruders_of(const void *look, size_t i)
 {
-    size_t n = 0;
-    for (size_t i = 0; i < look->n_layers; i++) {
-        const ws_lora_layer *l = &look->layers[i];
-        size_t at = n;
-        while (at > 0 && out[at - 1]->intruders < l->intruders)
-            at--;
-        if (l->intruders == 0 || at == WORST)
-            continue;
-        const size_t last = n < WORST ? n++ : WORST - 1;
-        memmove((void *)&out[at + 1], (const void *)&out[at],
-                (last - at) * sizeof *out);
-        out[at] = l;
-    }
-    return n;
+    const size_t n = ((const ws_lora_look *)look)->layers[i].intruders;
+    return n > 0 ? (double)n : NAN;
 }
 
 /* ---- JSON ---- */
@@ -136,7 +122,7 @@ static void targets_json(ws_run *run, cJSON *to, const ws_lora_look *look)
 static void intruders_json(cJSON *to, const ws_lora_look *look,
                            const ws_lora_look_req *req)
 {
-    const ws_lora_layer *worst[WORST];
+    size_t worst[WS_WORST];
     if (req->base == NULL) {
         ws_j_null(to, "intruders");
         return;
@@ -147,11 +133,11 @@ static void intruders_json(cJSON *to, const ws_lora_look *look,
     ws_j_num(o, "below", req->intruders.below);
     ws_j_u64(o, "count", look->intruders);
     list = ws_j_arr(o, "worst");
-    const size_t n = worst_find(look, worst);
+    const size_t n = ws_worst_find(look->n_layers, intruders_of, look, worst);
     for (size_t i = 0; i < n; i++) {
         cJSON *l = ws_j_obj(list, NULL);
-        ws_j_str(l, "module", worst[i]->name);
-        ws_j_u64(l, "intruders", worst[i]->intruders);
+        ws_j_str(l, "module", look->layers[worst[i]].name);
+        ws_j_u64(l, "intruders", look->layers[worst[i]].intruders);
     }
 }
 
@@ -243,7 +229,7 @@ void ws_inspect_adapter_print(ws_run *run, const ws_lora_look *look,
                               const ws_lora_look_req *req)
 {
     const ws_adapter *a = look->adapter;
-    const ws_lora_layer *worst[WORST];
+    size_t worst[WS_WORST];
     char shown[200];
     ws_show(a->base != NULL ? a->base : "(not named)", shown, sizeof shown);
     ws_run_print(run, "base     %s\n", shown);
@@ -265,9 +251,12 @@ void ws_inspect_adapter_print(ws_run *run, const ws_lora_look *look,
             layer_print(run, &look->layers[i]);
         return;
     }
-    const size_t n = req->base != NULL ? worst_find(look, worst) : 0;
+    const size_t n = req->base != NULL
+                         ? ws_worst_find(look->n_layers, intruders_of, look, worst)
+                         : 0;
     for (size_t i = 0; i < n; i++) {
-        ws_show(worst[i]->name, shown, sizeof shown);
-        ws_run_print(run, "intruder %zu in %s\n", worst[i]->intruders, shown);
+        ws_show(look->layers[worst[i]].name, shown, sizeof shown);
+        ws_run_print(run, "intruder %zu in %s\n", look->layers[worst[i]].intruders,
+                     shown);
     }
 }

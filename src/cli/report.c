@@ -538,3 +538,24 @@ int ws_run_end(ws_run *run)
     }
     return status;
 }
+
+size_t ws_worst_find(size_t n, double (*value)(const void *arg, size_t i),
+                     const void *arg, size_t index[WS_WORST])
+{
+    double found[WS_WORST];
+    size_t k = 0;
+    for (size_t i = 0; i < n; i++) {
+        const double x = value(arg, i);
+        size_t at = k;
+        while (at > 0 && found[at - 1] < x)
+            at--;
+        if (isnan(x) || at == WS_WORST)
+            continue;
+        const size_t last = k < WS_WORST ? k++ : WS_WORST - 1;
+        memmove(&found[at + 1], &found[at], (last - at) * sizeof *found);
+        memmove(&index[at + 1], &index[at], (last - at) * sizeof *index);
+        found[at] = x;
+        index[at] = i;
+    }
+    return k;
+}

@@ -89,4 +89,16 @@ size_t ws_folder_length(const char *path);
 /** The last part of a path without trailing slashes: "b.st" of "dir/b.st". Arena's. */
 const char *ws_base_name(ws_arena *arena, const char *path);
 
+/** How many a "worst" list holds. */
+enum { WS_WORST = 10 };
+
+/**
+ * The items of the largest values, largest first and of equal ones the first.
+ * @param value  of item i of @p arg; NaN: it is not listed
+ * @param index  out
+ * @return how many there are, at most WS_WORST
+ */
+size_t ws_worst_find(size_t n, double (*value)(const void *arg, size_t i),
+                     const void *arg, size_t index[WS_WORST]);
+
 #endif
