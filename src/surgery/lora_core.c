@@ -231,6 +231,41 @@ static void identity(double *I, int64_t n)
         I[i * n + i] = 1.0;
 }
 
+/** B = Qb Rb; takes @p B, also on failure. */
+static ws_status left_make(struct core *c, double *B, ws_arena *tmp, ws_err *err)
+{
+    const int64_t m = c->m, R = c->R;
+    double *other = c->p == R ? matrix(R, R) : matrix(m, m);
+    c->Qb = c->p == R ? B : other;
+    c->Rb = c->p == R ? other : B;
+    if (other == NULL)
+        return no_memory(err);
+    if (c->p < R) { // fewer rows than ranks: B is its own core
+        identity(c->Qb, m);
+        return WS_OK;
+    }
+    ws_mat Q = ws_mat_f64(B, m, R), T = ws_mat_f64(other, R, R);
+    return ws_qr(&Q, &T, tmp, err);
+}
+
+/** A = La Qa; takes @p A, also on failure. */
+static ws_status right_make(struct core *c, double *A, ws_arena *tmp, ws_err *err)
+{
+    const int64_t n = c->n, R = c->R;
+    double *other = c->q == R ? matrix(R, R) : matrix(n, n);
+    c->Qa = c->q == R ? A : other;
+    c->La = c->q == R ? other : A;
+    if (other == NULL)
+        return no_memory(err);
+    if (c->q < R) {
+        identity(c->Qa, n);
+        return WS_OK;
+    }
+    ws_mat Q = ws_mat_f64(A, R, n), T = ws_mat_f64(other, R, R);
+    return ws_lq(&Q, &T, tmp, err);
+}
+
+/** To be freed after a failure, too. */
 static ws_status core_make(struct core *c, const ws_lora_part *parts, size_t n_parts,
                            int64_t m, int64_t n, ws_arena *tmp, ws_err *err)
 {
@@ -238,40 +273,18 @@ static ws_status core_make(struct core *c, const ws_lora_part *parts, size_t n_p
     *c =
         (struct core){ .m = m, .n = n, .R = R, .p = m < R ? m : R, .q = n < R ? n : R };
     double *B = matrix(m, R), *A = matrix(R, n);
-    ws_status st = B == NULL || A == NULL ? no_memory(err) : WS_OK;
-    if (st == WS_OK)
-        stack(parts, n_parts, m, n, R, B, A);
-    if (st == WS_OK && m >= R) { // B = Qb Rb
-        c->Rb = matrix(R, R);
-        ws_mat Q = ws_mat_f64(B, m, R), T = ws_mat_f64(c->Rb, R, R);
-        st = c->Rb == NULL ? no_memory(err) : ws_qr(&Q, &T, tmp, err);
-        c->Qb = B;
-    } else if (st == WS_OK) {
-        c->Qb = matrix(m, m);
-        c->Rb = B;
-        if (c->Qb == NULL)
-            st = no_memory(err);
-        else
-            identity(c->Qb, m);
-    } else {
+    if (B == NULL || A == NULL) {
         ws_free(B);
-    }
-    if (st == WS_OK && n >= R) { // A = La Qa
-        c->La = matrix(R, R);
-        ws_mat Q = ws_mat_f64(A, R, n), T = ws_mat_f64(c->La, R, R);
-        st = c->La == NULL ? no_memory(err) : ws_lq(&Q, &T, tmp, err);
-        c->Qa = A;
-    } else if (st == WS_OK) {
-        c->Qa = matrix(n, n);
-        c->La = A;
-        if (c->Qa == NULL)
-            st = no_memory(err);
-        else
-            identity(c->Qa, n);
-    } else {
         ws_free(A);
+        return no_memory(err);
     }
-    return st;
+    stack(parts, n_parts, m, n, R, B, A);
+    const ws_status left = left_make(c, B, tmp, err);
+    if (left != WS_OK) {
+        ws_free(A);
+        return left;
+    }
+    return right_make(c, A, tmp, err);
 }
 
 /** out (rows, cols) = X (rows, k) Y (k, cols). */
