@@ -13,6 +13,7 @@
 #include "wsurg/ckpt.h"
 #include "wsurg/method.h"
 #include "wsurg/recipe.h"
+#include "wsurg/vocab.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -61,6 +62,7 @@ typedef struct ws_merge_req {
     const char *lines;        /**< "A,B", either may be auto; NULL: off */
     const char *coefficients; /**< file of learned coefficients; NULL: off */
     ws_on_missing on_missing;
+    ws_vocab_policy vocab; /**< unless the recipe says one */
     uint64_t seed;
     const ws_recipe_doc *recipe; /**< says base, models, method and parameters, and,
                                     where it does, lines, seed and dtype; NULL: off */
@@ -197,7 +199,8 @@ struct ws_plan {
     bool has_lines;
     double lines_alpha, lines_beta; /**< NAN while auto is not computed yet */
     bool lines_alpha_auto, lines_beta_auto;
-    int n_layers; /**< blocks found */
+    int n_layers;                /**< blocks found */
+    const ws_vocab_facts *vocab; /**< NULL when vocabularies are left as they are */
     struct ws_plan_priv *priv;
 };
 

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/json_walk.h"
 #include "base/os.h"
 #include "wsurg/alloc.h"
 #include "wsurg/text.h"
@@ -254,7 +255,7 @@ static const char *find_duplicate(const cJSON *item, bool *oom)
     return twice;
 }
 
-ws_status ws_json_parse(cJSON **out, const char *text, size_t len, ws_err *err)
+ws_status ws_json_check(const char *text, size_t len, ws_err *err)
 {
     if (!ws_utf8_valid(text, len))
         return ws_fail(err, WS_E_HEADER, "JSON is not valid UTF-8");
@@ -269,12 +270,19 @@ ws_status ws_json_parse(cJSON **out, const char *text, size_t len, ws_err *err)
         ws_err_at(err, NULL, NULL, w.p - text);
         return WS_E_HEADER;
     }
+    return WS_OK;
+}
+
+ws_status ws_json_parse(cJSON **out, const char *text, size_t len, ws_err *err)
+{
+    ws_status st = ws_json_check(text, len, err);
+    if (st != WS_OK)
+        return st;
     cJSON *tree = cJSON_ParseWithLength(text, len);
     if (tree == NULL)
         return ws_fail(err, WS_E_MEMORY, "no memory for a JSON tree of %zu bytes", len);
     bool oom = false;
     const char *twice = find_duplicate(tree, &oom);
-    ws_status st = WS_OK;
     if (twice != NULL) {
         char shown[80];
         ws_show(twice, shown, sizeof shown);

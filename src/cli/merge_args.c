@@ -35,6 +35,8 @@ const ws_opt ws_opts_merge[] = {
             "weights of every tensor, as learn wrote them (task_arithmetic)"),
     WS_WORD(struct merge_args, on_missing, "on-missing", "error|base|skip", 0,
             "a tensor that some model lacks"),
+    WS_WORD(struct merge_args, vocab, "vocab", "error|base|common|union|pad", 0,
+            "vocabularies that differ: rows of embedding and head by token"),
     WS_OPT(struct merge_args, seed, "seed", 0, "N", 0, 0, 0x1p63, "of random methods"),
     WS_SET(struct merge_args, model, ws_opts_model),
     WS_OPT_END,
@@ -110,6 +112,7 @@ void ws_merge_plan(ws_run *run, struct merge_args *a)
     a->req.lines = a->lines;
     a->req.coefficients = a->coefficients;
     a->req.on_missing = (ws_on_missing)a->on_missing.index;
+    a->req.vocab = (ws_vocab_policy)a->vocab.index;
     a->req.seed = (uint64_t)a->seed;
     ws_plan_new(&a->plan, &a->req, &run->ctx, &run->errors);
     if (a->plan)

@@ -15,7 +15,7 @@ struct merge_args {
     bool lenient, dequantise;
     ws_strs sets;
     const char *weights, *lines, *coefficients, *part;
-    ws_word on_missing;
+    ws_word on_missing, vocab;
     int64_t seed;
     struct ws_model_args model;
     bool dry; /**< nothing will be written: -o - may be a terminal */
@@ -45,6 +45,10 @@ void ws_merge_report(ws_run *run, const struct merge_args *a, const ws_result *r
 
 /** method, base and parameters into an object, as `plan` and `merge` begin. */
 void ws_merge_head_json(cJSON *to, const struct merge_args *a, bool with_models);
+
+/** "vocabulary": what was made of them, null when they are as they were; in words. */
+void ws_merge_vocab_json(cJSON *to, const ws_plan *plan);
+void ws_merge_vocab_text(const ws_plan *plan, ws_buf *b);
 
 /** K: {value, origin, line} into @p to: each one, or a list of one per model. */
 void ws_merge_parameter_json(cJSON *to, const ws_value *v);

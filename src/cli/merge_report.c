@@ -114,6 +114,49 @@ void ws_merge_head_json(cJSON *to, const struct merge_args *a, bool with_models)
         ws_merge_parameter_json(parameters, &plan->values[i]);
 }
 
+static const char *const policies[] = {
+    [WS_VOCAB_ERROR] = "error", [WS_VOCAB_BASE] = "base", [WS_VOCAB_COMMON] = "common",
+    [WS_VOCAB_UNION] = "union", [WS_VOCAB_PAD] = "pad",   [WS_VOCAB_MODEL] = "model",
+};
+
+void ws_merge_vocab_json(cJSON *to, const ws_plan *plan)
+{
+    const ws_vocab_facts *v = plan->vocab;
+
+    if (!v) {
+        ws_j_null(to, "vocabulary");
+        return;
+    }
+    cJSON *o = ws_j_obj(to, "vocabulary");
+    ws_j_str(o, "policy", policies[v->policy]);
+    ws_j_u64(o, "rows", v->rows);
+    ws_j_u64(o, "tokens", v->tokens);
+    ws_j_u64(o, "added", v->added);
+    ws_j_u64(o, "removed", v->removed);
+    ws_j_u64(o, "averaged", v->averaged);
+    ws_j_u64(o, "unknown", v->unknown);
+    ws_j_str(o, "tokenizer_from", v->tokenizer_from);
+}
+
+void ws_merge_vocab_text(const ws_plan *plan, ws_buf *b)
+{
+    const ws_vocab_facts *v = plan->vocab;
+    const struct {
+        uint64_t n;
+        const char *what;
+    } parts[] = { { v->added, "added" },
+                  { v->removed, "left out" },
+                  { v->averaged, "averaged where missing" },
+                  { v->unknown, "of no model" } };
+
+    ws_buf_printf(b, "%s · %llu tokens · %llu rows", policies[v->policy],
+                  (unsigned long long)v->tokens, (unsigned long long)v->rows);
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        if (parts[i].n)
+            ws_buf_printf(b, " · %llu %s", (unsigned long long)parts[i].n,
+                          parts[i].what);
+}
+
 /** Place in the report: choices, then numbers, the weight last. Switches that are off
  * (-1) are not shown. */
 static int place(const ws_value *v)
@@ -181,6 +224,8 @@ int ws_merge_width(const struct merge_args *a, ws_arena *arena)
 
     snprintf(count, sizeof count, "%zu tensors", a->plan->n_tensors);
     width = strlen(count) > width ? strlen(count) : width;
+    if (a->plan->vocab && width < strlen("vocabulary"))
+        width = strlen("vocabulary");
     for (size_t i = a->plan->has_base; i < a->plan->n_inputs; i++) {
         const size_t n = strlen(ws_merge_name(a, arena, i));
         width = n > width && n <= 32 ? n : width;
@@ -239,6 +284,7 @@ static void result_json(ws_run *run, const struct merge_args *a, const ws_result
     }
     ws_j_num(to, "rounding_lost", r->rounding_lost);
     ws_j_null(to, "variants");
+    ws_merge_vocab_json(to, plan);
 }
 
 /** "update 7.3 % of the base's norm; kept 15.0 % of entries = 77 % of its norm; ..." */
@@ -307,6 +353,17 @@ static void lines_row(ws_run *run, const struct merge_args *a, const ws_result *
             "alpha %.4g · beta %.4g · %d blocks · %zu tensors outside, scaled by "
             "alpha",
             r->lines_alpha, r->lines_beta, a->plan->n_layers, r->lines_outside);
+}
+
+static void vocab_row(ws_run *run, const struct merge_args *a, int width)
+{
+    ws_buf b = { 0 };
+
+    if (!a->plan->vocab)
+        return;
+    ws_merge_vocab_text(a->plan, &b);
+    ws_run_row(run, width, "vocabulary", "%s", b.p ? b.p : "");
+    ws_buf_free(&b);
 }
 
 /** "47 merged, 0 copied · F32 · read 2.08 MB · wrote 1.04 MB · 0.1 s · peak 41 MiB" */
@@ -388,6 +445,7 @@ void ws_merge_report(ws_run *run, const struct merge_args *a, const ws_result *r
                   &r->models[i]);
     cosine_row(run, a, r, width);
     lines_row(run, a, r, width);
+    vocab_row(run, a, width);
     tensors_row(run, a, r, width);
     ws_wrote_row(run, width, plan->out, r->outputs, r->n_outputs, r->manifest);
     notes(run, a);

@@ -235,6 +235,7 @@ static void plan_json(ws_run *run, const struct merge_args *a, const char *key)
     tensors_json(run, to, a);
     documents_json(run, to, a);
     cost_json(ws_j_obj(to, "cost"), &plan->cost);
+    ws_merge_vocab_json(to, plan);
 }
 
 /** Where each parameter's value comes from, one line each. */
@@ -314,6 +315,12 @@ static void merge_print(ws_run *run, const struct merge_args *a)
         lines_print(run, plan);
     rules_print(run, plan);
     inputs_print(run, a);
+    if (plan->vocab) {
+        ws_buf b = { 0 };
+        ws_merge_vocab_text(plan, &b);
+        ws_run_print(run, "vocabulary  %s\n", b.p ? b.p : "");
+        ws_buf_free(&b);
+    }
     if (run->g.tensors)
         for (size_t i = 0; i < plan->n_tensors; i++)
             tensor_print(run, a, &plan->tensors[i]);

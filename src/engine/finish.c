@@ -18,6 +18,7 @@
 #include "hf/quantized.h"
 #include "hf/shards.h"
 #include "hf/taskvec_source.h"
+#include "hf/vocab_source.h"
 #include "wsurg/text.h"
 #include "wsurg/wsurg.h"
 
@@ -91,9 +92,14 @@ static ws_status input_digest(const ws_finish *f, size_t k, char out[33], ws_err
         st = ws_fail(err, WS_E_MEMORY, "no memory for digests");
     for (size_t i = 0; st == WS_OK && i < plan->n_tensors; i++) {
         const char *name = plan->tensors[i].t.name;
+        const ws_tensor *read = ws_plan_source(plan, &plan->tensors[i], k);
         const ws_tensor *unused = ws_ckpt_find(c, name); // another's was copied
+        // what was read of aligned rows was made of these
+        const ws_tensor *own = unused == NULL ? NULL : ws_vocab_original(c, unused);
         ws_xxh128 d = f->results[i].in[k];
-        if (ws_plan_source(plan, &plan->tensors[i], k) == NULL) {
+        if (own != NULL) {
+            st = digest_unused(ws_vocab_under(c), own, &d, err);
+        } else if (read == NULL) {
             if (unused == NULL)
                 continue;
             st = digest_unused(c, unused, &d, err);
@@ -123,7 +129,7 @@ static ws_status check_bases(const ws_finish *f, const ws_digests *d, ws_err *er
     char base[48];
     snprintf(base, sizeof base, "xxh3-128:%s", d->inputs[0]);
     for (size_t k = 1; k < plan->n_inputs; k++) {
-        const ws_ckpt *c = plan->inputs[k].ckpt;
+        const ws_ckpt *c = ws_vocab_under(plan->inputs[k].ckpt);
         const char *other =
             ws_taskvec_is_source(c) ? ws_taskvec_other_base(c, base) : NULL;
         if (other == NULL)
@@ -261,19 +267,31 @@ static ws_status put_companions(const ws_finish *f, const ws_digests *d, ws_err 
         return WS_OK;
     const bool keep = plan->req->write.dtype_keep;
     const bool numbers = ws_quant_is_numbers(plan->inputs[0].ckpt);
+    const char *tokenizer_from = plan->priv->tokenizer_from;
+    if (plan->vocab != NULL && plan->vocab->tokenizer_from != NULL &&
+        strcmp(plan->vocab->tokenizer_from, from) != 0)
+        tokenizer_from = plan->vocab->tokenizer_from;
+    const ws_companion_file *files = NULL;
+    size_t n_files = 0;
+    ws_status st = ws_plan_vocab_files(f->plan, from, &files, &n_files, err);
     const ws_companion_opts o = {
         .dtype_set = !keep || numbers,
         .dtype = keep ? WS_DT_F32 : plan->req->write.dtype,
         .dequantised = numbers,
         .untie = plan->priv->tie_cleared,
         .vocab_size = plan->priv->vocab_size,
-        .tokenizer_from = plan->priv->tokenizer_from,
+        .tokenizer_from = tokenizer_from,
         .layer_from = plan->priv->layer_from,
         .n_layer_from = plan->priv->n_layer_from,
         .layers = plan->priv->donor_layers,
+        .files = files,
+        .n_files = n_files,
     };
-    return ws_companions_carry(f->stage, from, &o,
-                               f->ctx == NULL ? NULL : f->ctx->warnings, err);
+    if (st == WS_OK)
+        st = ws_companions_carry(f->stage, from, &o,
+                                 f->ctx == NULL ? NULL : f->ctx->warnings, err);
+    ws_plan_vocab_files_free(files, n_files);
+    return st;
 }
 
 /* ---- final check ---- */

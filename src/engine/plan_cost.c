@@ -5,6 +5,7 @@
 #include "ckpt/ckpt_internal.h"
 #include "engine/exec.h"
 #include "engine/parts.h"
+#include "hf/vocab_source.h"
 #include "wsurg/source.h"
 #include "wsurg/text.h"
 
@@ -48,7 +49,8 @@ static uint64_t plan_bytes(const ws_plan *plan)
     uint64_t n =
         plan->priv->arena.total - plan->priv->untouched + ws_plan_recipe_memory(plan);
     for (size_t k = 0; k < plan->n_inputs; k++)
-        n += ws_ckpt_memory(plan->inputs[k].ckpt);
+        n += ws_ckpt_memory(plan->inputs[k].ckpt) +
+             ws_vocab_memory(plan->inputs[k].ckpt);
     for (size_t f = 0; f < plan->n_files; f++)
         n += plan->files[f].header_len;
     return n;
@@ -64,7 +66,10 @@ static uint64_t finish_bytes(const ws_plan *plan)
         const uint64_t n = plan->files[f].n * READER + plan->files[f].header_len;
         most = n > most ? n : most;
     }
-    return most + plan->n_tensors * LISTED;
+    // a tokenizer is read and written whole
+    const uint64_t files =
+        plan->priv->vocab == NULL ? 0 : 3 * plan->priv->vocab->edit.bytes;
+    return most + plan->n_tensors * LISTED + files;
 }
 
 /** What making the tensors of adapted models takes. */
@@ -72,7 +77,7 @@ static uint64_t source_bytes(const ws_plan *plan, int threads)
 {
     uint64_t n = 0;
     for (size_t k = 0; k < plan->n_inputs; k++)
-        n += ws_source_memory(plan->inputs[k].ckpt, threads);
+        n += ws_source_memory(ws_vocab_under(plan->inputs[k].ckpt), threads);
     return n;
 }
 

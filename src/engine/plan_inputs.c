@@ -205,6 +205,17 @@ static void check_count(ws_plan *plan)
                     m->name);
 }
 
+static void align_vocabularies(ws_plan *plan)
+{
+    ws_ckpt **c = ws_plan_alloc(plan, plan->n_inputs + 1, sizeof(void *));
+    for (size_t k = 0; c != NULL && k < plan->n_inputs; k++)
+        c[k] = plan->inputs[k].ckpt;
+    if (c != NULL)
+        ws_plan_vocab(plan, c, plan->n_inputs, 0);
+    for (size_t k = 0; c != NULL && k < plan->n_inputs; k++)
+        plan->inputs[k].ckpt = c[k];
+}
+
 void ws_plan_open_inputs(ws_plan *plan)
 {
     const ws_merge_req *req = plan->req;
@@ -248,6 +259,8 @@ void ws_plan_open_inputs(ws_plan *plan)
         put_on_base(plan);
     make_labels(plan);
     check_count(plan);
+    if (priv->errors->n == errors_before)
+        align_vocabularies(plan);
     if (req->base != NULL && !plan->has_base && req->recipe == NULL &&
         priv->errors->n == errors_before)
         ws_diag_report(priv->ctx == NULL ? NULL : priv->ctx->warnings, WS_OK, "note",

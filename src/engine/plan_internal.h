@@ -89,6 +89,9 @@ struct ws_plan_priv {
                                    each in the model whose config is carried */
     size_t n_layer_from;
     uint32_t donor_layers;              /**< that this model has */
+    const struct ws_vocab_map *vocab; /**< NULL when vocabularies are left alone */
+    const char *vocab_json; /**< what was asked of them, for wsurg.recipe; or NULL */
+    const char *chat_template; /**< text to write; NULL: as carried */
     struct ws_recipe_plan *recipe_plan; /**< recipe_plan.c; NULL without a recipe */
     /** recipe_stages.c: shared by the plans of a recipe's documents; NULL: none of them
      * is a model. */
@@ -188,6 +191,21 @@ const ws_value *ws_plan_coefficient_values(ws_plan *plan, const ws_value *values
 const ws_groups *ws_plan_coefficient_groups(ws_plan *plan, const char *name,
                                             const uint32_t *model_of, size_t n);
 void ws_plan_coefficients_free(ws_plan *plan);
+
+/**
+ * plan_vocab.c: compare or align the vocabularies of the models @p c (n), replacing
+ * those whose rows move; @p base: whose tokenizer the others are put to. False after a
+ * report. ws_plan_vocab_files: what the tokenizer becomes, from the arena.
+ */
+bool ws_plan_vocab(ws_plan *plan, ws_ckpt **c, size_t n, size_t base);
+struct ws_companion_file;
+ws_status ws_plan_vocab_files(ws_plan *plan, const char *from,
+                              const struct ws_companion_file **files, size_t *n,
+                              ws_err *err);
+void ws_plan_vocab_files_free(const struct ws_companion_file *files, size_t n);
+/** The dtype that tensor @p t of input @p input has in its model: aligned rows may be
+ * shown in a wider one. */
+ws_dtype ws_plan_kept_dtype(const ws_plan *plan, size_t input, const ws_tensor *t);
 
 /** plan_tensors.c: match the inputs' tensors into plan->tensors. */
 void ws_plan_match(ws_plan *plan);

@@ -9,9 +9,10 @@
 #include "base/hash.h"
 #include "ckpt/st_write.h"
 #include "engine/plan_internal.h"
-#include "hf/coefficients.h"
 #include "hf/adapter_map.h"
+#include "hf/coefficients.h"
 #include "hf/shards.h"
+#include "hf/vocab_source.h"
 #include "wsurg/text.h"
 #include "wsurg/wsurg.h"
 
@@ -171,6 +172,8 @@ static const char *make_recipe(ws_plan *plan)
         ws_plan_recipe_json(plan, &b);
     else
         add_parameters(plan, &b);
+    if (plan->priv->vocab_json != NULL)
+        ws_buf_printf(&b, ",\"vocabulary\":%s", plan->priv->vocab_json);
     if (draws(plan))
         ws_buf_printf(&b, ",\"seed\":%llu", (unsigned long long)r->seed);
     if (plan->priv->coefficients != NULL)
@@ -321,9 +324,11 @@ static void make_key(ws_plan *plan)
                           (unsigned long long)cf->ino, (long long)cf->mtime_s,
                           (long long)cf->mtime_ns);
         }
-        ws_source_identify(c, &b);
+        ws_source_identify(ws_vocab_under(c), &b);
     }
     ws_plan_recipe_identify(plan, &b);
+    if (plan->priv->chat_template != NULL)
+        ws_buf_puts(&b, plan->priv->chat_template);
     for (size_t f = 0; f < plan->n_files; f++) {
         ws_buf_puts(&b, plan->files[f].name);
         ws_buf_add(&b, plan->files[f].header, plan->files[f].header_len);

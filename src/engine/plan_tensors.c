@@ -253,8 +253,9 @@ static void add_tensor(ws_plan *plan, const char *name, const struct column *col
     pt->rule = rule == NULL ? -1 : (int)(rule - plan->priv->req.recipe->rules);
     pt->base = plan->has_base ? col->t[0] : NULL;
     const bool arithmetic = ws_dtype_info(model->dtype)->arithmetic;
-    if (!w->dtype_keep && arithmetic)
-        pt->t.dtype = w->dtype;
+    pt->t.dtype = !w->dtype_keep && arithmetic
+                      ? w->dtype
+                      : ws_plan_kept_dtype(plan, col->first, model);
     for (size_t k = 0; k < plan->n_inputs; k++)
         if (col->t[k] != NULL && col->t[k]->dtype == WS_DT_F64)
             pt->f64 = true;

@@ -140,8 +140,7 @@ static const char *path_of(ws_recipe_reader *r, const ws_yaml *y, const char *wh
     return path == NULL || revision == NULL ? path : join(r, path, '@', revision);
 }
 
-/** The text that names a model: a path, or MODEL+ADAPTER; NULL after a report. */
-static const char *reference(ws_recipe_reader *r, const ws_yaml *y)
+const char *ws_recipe_reference(ws_recipe_reader *r, const ws_yaml *y)
 {
     static const char *const keys[] = { "model", "lora", "override_architecture",
                                         "path", "revision" };
@@ -170,7 +169,7 @@ static const char *reference(ws_recipe_reader *r, const ws_yaml *y)
 /** Index of the model that @p y names among the document's; SIZE_MAX after a report. */
 static size_t add_ref(ws_recipe_reader *r, ws_recipe_doc *doc, const ws_yaml *y)
 {
-    const char *path = reference(r, y);
+    const char *path = ws_recipe_reference(r, y);
     if (path == NULL)
         return SIZE_MAX;
     for (size_t i = 0; i < doc->n_refs; i++)
@@ -445,28 +444,6 @@ static void read_dtype(ws_recipe_reader *r, ws_recipe_doc *doc, const ws_yaml *m
                    "%s is '%s', wanted float32, float16 or bfloat16", key, shown);
 }
 
-/** Vocabularies are not aligned: only what leaves the base's is accepted. */
-static void read_tokenizer(ws_recipe_reader *r, const ws_yaml *y)
-{
-    static const char *const keys[] = { "tokenizer", "tokenizer_source",
-                                        "chat_template" };
-    const ws_yaml *source = ws_yaml_get(y, keys[1]);
-    for (size_t i = 0; i < 3; i++) {
-        const ws_yaml *v = ws_yaml_get(y, keys[i]);
-        if (v == NULL || ws_yaml_is_null(v))
-            continue;
-        if (v == source && v->kind == WS_YAML_SCALAR && strcmp(v->text, "base") == 0)
-            continue;
-        ws_err *e = ws_place_report(r->errors, WS_E_UNSUPPORTED, NULL, r->file, v->at,
-                                    "%s: vocabularies and templates are not merged; "
-                                    "the base's are carried",
-                                    keys[i]);
-        ws_err_hint(e, i < 2 ? "'tokenizer_source: base', if all models have the "
-                               "base's vocabulary"
-                             : "leave it out to keep the base's template");
-    }
-}
-
 static void read_own(ws_recipe_reader *r, ws_recipe_doc *doc, const ws_yaml *y)
 {
     doc->coefficients = text_of(r, y, "coefficients");
@@ -526,7 +503,6 @@ static void read_doc(ws_recipe_reader *r, ws_recipe_doc *doc, const ws_yaml *y)
     }
     read_dtype(r, doc, y, "dtype");
     read_dtype(r, doc, y, "out_dtype");
-    read_tokenizer(r, y);
     read_own(r, doc, y);
     const ws_yaml *rules = ws_yaml_get(y, "rules");
     if (rules != NULL && !ws_yaml_is_null(rules)) // they say which parameters there are
@@ -540,6 +516,7 @@ static void read_doc(ws_recipe_reader *r, ws_recipe_doc *doc, const ws_yaml *y)
     else
         read_form(r, doc, y);
     ws_recipe_check_rules(r, doc);
+    ws_recipe_read_vocab(r, doc, y);
 }
 
 /* ---- the file ---- */

@@ -6,6 +6,7 @@
 
 #include "engine/recipe_yaml.h"
 #include "wsurg/merge.h"
+#include "hf/vocab_align.h"
 #include "wsurg/method.h"
 #include "wsurg/pattern.h"
 #include "wsurg/recipe.h"
@@ -80,6 +81,22 @@ typedef struct ws_recipe_slice {
     ws_place at;
 } ws_recipe_slice;
 
+/** An entry of `tokens:`. */
+typedef struct ws_recipe_token {
+    ws_token_want want; /**< .model: index among the document's refs */
+    ws_place at;
+} ws_recipe_token;
+
+/** `tokenizer:` or `tokenizer_source:`. */
+typedef struct ws_recipe_vocab {
+    ws_vocab_policy policy; /**< WS_VOCAB_ERROR: neither is there */
+    ws_place at;
+    const char *source; /**< of WS_VOCAB_MODEL: as typed */
+    size_t n;
+    ws_recipe_token *tokens; /**< (n) */
+    uint64_t multiple;
+} ws_recipe_vocab;
+
 struct ws_recipe_doc {
     const struct ws_recipe *recipe; /**< that holds it */
     const char *file;               /**< for reports */
@@ -104,6 +121,8 @@ struct ws_recipe_doc {
     const char *coefficients; /**< file, or NULL */
     size_t n_rules;
     ws_recipe_rule *rules; /**< (n_rules) the first that fits a name holds */
+    ws_recipe_vocab vocab;
+    const char *chat_template; /**< "auto", a name or a template; NULL: none */
 };
 
 struct ws_recipe {
@@ -176,6 +195,19 @@ void ws_recipe_keys(ws_recipe_reader *r, const ws_yaml *y, const char *where,
 /** recipe_documents.c: names of documents, which models are documents, which of them is
  * written; documents made of themselves are reported. */
 void ws_recipe_link(ws_recipe_reader *r, ws_recipe *recipe);
+/** recipe.c: the text that names a model, a path or MODEL+ADAPTER; NULL after a
+ * report. */
+const char *ws_recipe_reference(ws_recipe_reader *r, const ws_yaml *y);
+/** Keys of @p y that are none of @p words (n) have no effect. */
+void ws_recipe_keys(ws_recipe_reader *r, const ws_yaml *y, const char *where,
+                    const char *const *words, size_t n);
+
+/** recipe_vocab.c: `tokenizer`, `tokenizer_source` and `chat_template` of a document
+ * whose models are known. */
+void ws_recipe_read_vocab(ws_recipe_reader *r, ws_recipe_doc *doc, const ws_yaml *y);
+
+/** recipe_vocab.c: the text of a template that ships with the program; NULL: none. */
+const char *ws_chat_template(const char *name);
 
 /** Where a value is asked for. */
 typedef struct ws_recipe_query {

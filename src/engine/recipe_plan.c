@@ -7,6 +7,7 @@
 
 #include "ckpt/ckpt_internal.h"
 #include "engine/recipe_plan.h"
+#include "hf/vocab_source.h"
 
 void ws_plan_recipe_begin(ws_plan *plan)
 {
@@ -413,6 +414,6 @@ uint64_t ws_plan_recipe_memory(const ws_plan *plan)
     const struct ws_recipe_plan *rp = plan->priv->recipe_plan;
     uint64_t n = ws_plan_stages_memory(plan);
     for (size_t i = 0; rp != NULL && rp->under != NULL && i < rp->doc->n_refs; i++)
-        n += ws_ckpt_memory(rp->under[i]);
+        n += ws_ckpt_memory(rp->under[i]) + ws_vocab_memory(rp->under[i]);
     return n;
 }

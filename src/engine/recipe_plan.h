@@ -62,6 +62,10 @@ static inline const ws_recipe_source *ws_recipe_source_of(const ws_plan *plan,
 size_t ws_recipe_slice_of(const ws_recipe_doc *doc, const char *name, int *layer,
                           size_t *prefix);
 
+/** recipe_slices.c: where tensor *t of an input made of slices lies, *t its tensor
+ * there; @p c itself for any other. */
+const ws_ckpt *ws_recipe_view_of(const ws_ckpt *c, const ws_tensor **t);
+
 /** @p name with layer @p from in place of its number, into @p out. */
 void ws_recipe_renumber(const char *name, size_t prefix, uint32_t layer, char *out,
                         size_t size);

@@ -52,6 +52,16 @@ static ws_status view_recheck(const ws_ckpt *c, ws_err *err)
 
 static const ws_ckpt_ops view_ops = { .read = view_read, .recheck = view_recheck };
 
+const ws_ckpt *ws_recipe_view_of(const ws_ckpt *c, const ws_tensor **t)
+{
+    if (c->ops != &view_ops)
+        return c;
+    const struct view *v = c->self;
+    const struct origin *o = &v->origins[(*t)->offset];
+    *t = o->t;
+    return o->c;
+}
+
 /* ---- names ---- */
 
 /** Whether a tensor outside the layers comes before them. */
@@ -318,7 +328,10 @@ void ws_recipe_slice_inputs(ws_plan *plan)
     const size_t before = errors->n;
     plan->has_base = doc->method->base == WS_BASE_REQUIRED ||
                      (doc->method->base == WS_BASE_OPTIONAL && doc->has_base);
-    const bool opened = open_models(plan), placed = place_sources(plan);
+    const size_t donor = doc->has_base ? doc->base : doc->slices[0].sources[0].ref;
+    const bool opened =
+        open_models(plan) && ws_plan_vocab(plan, rp->under, doc->n_refs, donor);
+    const bool placed = place_sources(plan);
     const size_t n = plan->n_inputs;
     plan->n_inputs = 0;
     const uint32_t *layers = opened ? check_ranges(plan) : NULL;
@@ -327,7 +340,6 @@ void ws_recipe_slice_inputs(ws_plan *plan)
         return;
     plan->n_inputs = n;
     plan->n_models = n - (plan->has_base ? 1 : 0);
-    const size_t donor = doc->has_base ? doc->base : doc->slices[0].sources[0].ref;
     note_layers(plan, layers[donor]);
     if (req->write.companions_from == NULL && ws_ckpt_is_dir(rp->under[donor]))
         req->write.companions_from = ws_ckpt_home(rp->under[donor]);

@@ -152,17 +152,33 @@ static void edit_layers(ws_buf *text, const ws_companion_opts *o)
     *text = next;
 }
 
+/** Add a member at the top, where there is none of this name. */
+static void add_member(ws_buf *text, const char *key, const char *value)
+{
+    if (text->failed || ws_config_has(text->p, text->n, key))
+        return;
+    ws_buf next = { 0 };
+    ws_config_add(&next, text->p, text->n, key, value);
+    ws_buf_free(text);
+    *text = next;
+}
+
 /** Say false everywhere, and at the top if nothing does: silence may mean true. */
 static void edit_untie(ws_buf *text)
 {
     static const char key[] = "tie_word_embeddings";
     edit(text, key, "false");
-    if (text->failed || ws_config_has(text->p, text->n, key))
-        return;
-    ws_buf next = { 0 };
-    ws_config_add(&next, text->p, text->n, key, "false");
-    ws_buf_free(text);
-    *text = next;
+    add_member(text, key, "false");
+}
+
+/** The number of rows, everywhere; a model's own default would be another. */
+static void edit_vocab(ws_buf *text, uint64_t rows)
+{
+    static const char key[] = "vocab_size";
+    char value[24];
+    snprintf(value, sizeof value, "%llu", (unsigned long long)rows);
+    if (!edit(text, key, value))
+        add_member(text, key, value);
 }
 
 /** Where in the output they go. */
@@ -207,11 +223,8 @@ static ws_status put_config(struct carry *c, const char *path, ws_err *err)
         edit_untie(&b);
     if (!b.failed && c->o->layer_from != NULL)
         edit_layers(&b, c->o);
-    if (!b.failed && c->o->vocab_size > 0) {
-        char rows[24];
-        snprintf(rows, sizeof rows, "%llu", (unsigned long long)c->o->vocab_size);
-        edit(&b, "vocab_size", rows);
-    }
+    if (!b.failed && c->o->vocab_size > 0)
+        edit_vocab(&b, c->o->vocab_size);
     ws_buf to = { 0 };
     ws_buf_printf(&to, "%sconfig.json", folder_of(c));
     st = b.failed || to.failed ? no_memory(err)
@@ -304,6 +317,31 @@ static bool is_tokenizer(const char *name)
     return false;
 }
 
+/** Whether a file of this name is written, or left out, on purpose. */
+static bool is_replaced(const struct carry *c, const char *name)
+{
+    for (size_t i = 0; i < c->o->n_files; i++)
+        if (strcmp(c->o->files[i].name, name) == 0)
+            return true;
+    return false;
+}
+
+static ws_status put_replaced(struct carry *c, ws_err *err)
+{
+    ws_status st = WS_OK;
+    for (size_t i = 0; st == WS_OK && i < c->o->n_files; i++) {
+        const ws_companion_file *f = &c->o->files[i];
+        ws_buf to = { 0 };
+        if (f->text == NULL)
+            continue;
+        ws_buf_printf(&to, "%s%s", folder_of(c), f->name);
+        st = to.failed ? no_memory(err)
+                       : ws_stage_put(c->stage, to.p, f->text, f->len, err);
+        ws_buf_free(&to);
+    }
+    return st;
+}
+
 /** Look for, or carry, the tokenizer of another directory. */
 static ws_status tokenizer_visit(struct carry *c, bool copy, ws_err *err)
 {
@@ -318,9 +356,9 @@ static ws_status tokenizer_visit(struct carry *c, bool copy, ws_err *err)
             !path.failed && stat(path.p, &sb) == 0 && S_ISREG(sb.st_mode);
         if (path.failed || to.failed)
             st = no_memory(err);
-        else if (there && copy)
+        else if (there && copy && !is_replaced(c, tokenizers[i]))
             st = ws_stage_copy(c->stage, to.p, path.p, err);
-        else if (there)
+        else if (there && !copy)
             c->other_tokenizer |= strncmp(tokenizers[i], "chat_", 5) != 0;
         ws_buf_free(&path);
         ws_buf_free(&to);
@@ -333,7 +371,7 @@ static ws_status carry_one(struct carry *c, const char *name, ws_err *err)
     ws_buf path = { 0 }, to = { 0 };
     struct stat sb;
     ws_status st = WS_OK;
-    if (c->other_tokenizer && is_tokenizer(name))
+    if ((c->other_tokenizer && is_tokenizer(name)) || is_replaced(c, name))
         return WS_OK;
     ws_buf_printf(&path, "%s/%s", c->from, name);
     ws_buf_printf(&to, "%s%s", folder_of(c), name);
@@ -385,6 +423,8 @@ ws_status ws_companions_carry(ws_stage *stage, const char *from,
         st = carry_one(&c, names[i], err);
     if (st == WS_OK && c.other_tokenizer)
         st = tokenizer_visit(&c, true, err);
+    if (st == WS_OK)
+        st = put_replaced(&c, err);
     if (st == WS_OK)
         report_left(&c);
     ws_buf_free(&c.left);

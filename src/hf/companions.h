@@ -7,6 +7,13 @@
 #include "ckpt/stage.h"
 #include "wsurg/dtype.h"
 
+/** A file that is written in place of the directory's own. */
+typedef struct ws_companion_file {
+    const char *name;
+    const char *text; /**< (len); NULL: the file is left out */
+    size_t len;
+} ws_companion_file;
+
 /** What config.json must say of the output that it did not say of its source. */
 typedef struct ws_companion_opts {
     bool dtype_set; /**< weights were written as .dtype */
@@ -21,7 +28,9 @@ typedef struct ws_companion_opts {
     const uint32_t *layer_from; /**< (n_layer_from) the layer that each one was; NULL:
                                    they are as they were */
     size_t n_layer_from;
-    uint32_t layers; /**< that there were */
+    uint32_t layers;                /**< that there were */
+    const ws_companion_file *files; /**< (n_files) */
+    size_t n_files;
 } ws_companion_opts;
 
 /**
@@ -29,11 +38,12 @@ typedef struct ws_companion_opts {
  * (formats.md 2.5) from the directory @p from into the stage of a directory.
  *
  * config.json is edited only where it must be (config_edit.h): `torch_dtype` or `dtype`
- * where it stands, `tie_word_embeddings` wherever it stands and at the top where it
- * does not; every other byte stays. Python code and pickles are never carried, nor is
- * the model card README.md: one parent's card is false for what is made of several. A
- * note in @p warnings names the files left behind (weights, manifests and hidden files
- * go without saying); a warning, that config.json refers to code (`auto_map`).
+ * where it stands, `tie_word_embeddings` and `vocab_size` wherever they stand and at
+ * the top where they do not; every other byte stays. Python code and pickles are never
+ * carried, nor is the model card README.md: one parent's card is false for what is made
+ * of several. A note in @p warnings names the files left behind (weights, manifests and
+ * hidden files go without saying); a warning, that config.json refers to code
+ * (`auto_map`).
  * @return WS_OK; WS_E_IO; WS_E_HEADER config.json is not valid JSON; WS_E_MEMORY
  */
 WS_API ws_status ws_companions_carry(ws_stage *stage, const char *from,

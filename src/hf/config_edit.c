@@ -9,23 +9,8 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "base/json_walk.h"
 #include "wsurg/alloc.h"
-
-/** End of the string that begins at @p p (its opening quote). */
-static const char *string_end(const char *p, const char *end)
-{
-    for (p++; p < end && *p != '"'; p++)
-        if (*p == '\\')
-            p++;
-    return p < end ? p + 1 : end;
-}
-
-static const char *skip_space(const char *p, const char *end)
-{
-    while (p < end && (*p == ' ' || *p == '\t' || *p == '\r' || *p == '\n'))
-        p++;
-    return p;
-}
 
 /* ---- checking ---- */
 
@@ -36,7 +21,7 @@ static void hide_python_words(char *text, size_t len)
     const char *end = text + len;
     for (char *p = text; p < end;) {
         if (*p == '"') {
-            p += string_end(p, end) - p;
+            p += ws_json_end(p, end) - p;
             continue;
         }
         size_t n = 0;
@@ -69,71 +54,15 @@ ws_status ws_config_check(const char *text, size_t len, ws_err *err)
     return st;
 }
 
-/* ---- walking ---- */
+/* ---- replacing ---- */
 
-/** End of the value that begins at @p p. */
-static const char *value_end(const char *p, const char *end)
-{
-    int depth = 0;
-    while (p < end) {
-        if (*p == '"') {
-            p = string_end(p, end);
-            if (depth == 0)
-                return p;
-            continue;
-        }
-        if (*p == '{' || *p == '[')
-            depth++;
-        else if ((*p == '}' || *p == ']') && --depth <= 0)
-            return depth == 0 ? p + 1 : p;
-        else if (depth == 0 && strchr(", \t\r\n", *p) != NULL)
-            return p;
-        p++;
-    }
-    return end;
-}
-
-/** One member of an object. */
-struct member {
-    const char *name; // at its quote
-    size_t name_len;  // quotes included
-    const char *value, *stop;
-};
-
-/**
- * The member after @p p, which stands behind '{' or behind the last value. False at
- * the object's end, where m->stop is its '}'.
- */
-static bool next_member(const char *p, const char *end, struct member *m)
-{
-    p = skip_space(p, end);
-    if (p < end && *p == ',')
-        p = skip_space(p + 1, end);
-    m->stop = p;
-    if (p == end || *p != '"')
-        return false;
-    m->name = p;
-    p = string_end(p, end);
-    m->name_len = (size_t)(p - m->name);
-    p = skip_space(p, end);
-    m->value = skip_space(p < end ? p + 1 : end, end); // over the colon
-    m->stop = value_end(m->value, end);
-    return true;
-}
-
-static bool name_is(const struct member *m, const char *key)
-{
-    const size_t n = strlen(key);
-    return m->name_len == n + 2 && memcmp(m->name + 1, key, n) == 0;
-}
-
-static bool is_nested_config(const struct member *m)
+static bool is_nested_config(const ws_json_member *m)
 {
     static const char tail[] = "_config\"";
     const size_t n = sizeof tail - 1;
     return *m->value == '{' && m->name_len > n &&
            memcmp(m->name + m->name_len - n, tail, n) == 0 &&
-           !name_is(m, "quantization_config");
+           !ws_json_member_is(m, "quantization_config");
 }
 
 /** What is replaced, and how far the text is copied. */
@@ -147,11 +76,12 @@ struct replace {
 /** Walk the object whose '{' is at @p p. The nesting is bounded: it was checked. */
 static void replace_in(struct replace *r, const char *p, const char *end)
 {
-    struct member m;
-    for (p++; next_member(p, end, &m); p = m.stop) {
+    ws_json_member m;
+    for (p++; ws_json_member_next(p, end, &m); p = m.stop) {
         if (is_nested_config(&m)) {
             replace_in(r, m.value, m.stop);
-        } else if (name_is(&m, r->key) && *m.value != '{' && *m.value != '[') {
+        } else if (ws_json_member_is(&m, r->key) && *m.value != '{' &&
+                   *m.value != '[') {
             ws_buf_add(r->out, r->copied, (size_t)(m.value - r->copied));
             ws_buf_puts(r->out, r->value);
             r->copied = m.stop;
@@ -162,10 +92,10 @@ static void replace_in(struct replace *r, const char *p, const char *end)
 
 bool ws_config_has(const char *text, size_t len, const char *key)
 {
-    const char *end = text + len, *p = skip_space(text, end);
-    struct member m;
-    for (p++; next_member(p, end, &m); p = m.stop)
-        if (name_is(&m, key))
+    const char *end = text + len, *p = ws_json_skip(text, end);
+    ws_json_member m;
+    for (p++; ws_json_member_next(p, end, &m); p = m.stop)
+        if (ws_json_member_is(&m, key))
             return true;
     return false;
 }
@@ -175,7 +105,7 @@ size_t ws_config_replace(ws_buf *out, const char *text, size_t len, const char *
 {
     const char *end = text + len;
     struct replace r = { .out = out, .copied = text, .key = key, .value = value };
-    replace_in(&r, skip_space(text, end), end);
+    replace_in(&r, ws_json_skip(text, end), end);
     ws_buf_add(out, r.copied, (size_t)(end - r.copied));
     return r.count;
 }
@@ -191,26 +121,12 @@ struct restack {
     size_t n, count;
 };
 
-/** The value that begins behind @p p in a list; false at its end. */
-static bool next_item(const char *p, const char *end, const char **item,
-                      const char **stop)
-{
-    p = skip_space(p, end);
-    if (p < end && *p == ',')
-        p = skip_space(p + 1, end);
-    if (p == end || *p == ']')
-        return false;
-    *item = p;
-    *stop = value_end(p, end);
-    return true;
-}
-
 /** The list at m->value with one value per layer: those of the new layers. */
-static bool restack_list(struct restack *r, const struct member *m)
+static bool restack_list(struct restack *r, const ws_json_member *m)
 {
     const char *item, *stop = m->value + 1;
     size_t count = 0;
-    while (next_item(stop, m->stop, &item, &stop))
+    while (ws_json_item_next(stop, m->stop, &item, &stop))
         count++;
     for (size_t i = 0; i < r->n; i++)
         if (count != r->old || r->from[i] >= count)
@@ -220,7 +136,7 @@ static bool restack_list(struct restack *r, const struct member *m)
     for (size_t i = 0; i < r->n; i++) {
         stop = m->value + 1;
         for (uint32_t k = 0; k <= r->from[i]; k++)
-            next_item(stop, m->stop, &item, &stop);
+            ws_json_item_next(stop, m->stop, &item, &stop);
         ws_buf_puts(r->out, i == 0 ? "" : ", ");
         ws_buf_add(r->out, item, (size_t)(stop - item));
     }
@@ -229,14 +145,14 @@ static bool restack_list(struct restack *r, const struct member *m)
 }
 
 /** The number of layers at m->value, if it is that. */
-static bool restack_number(struct restack *r, const struct member *m)
+static bool restack_number(struct restack *r, const ws_json_member *m)
 {
     static const char *const keys[] = { "num_hidden_layers", "num_layers", "n_layer",
                                         "n_layers" };
     char old[16];
     bool named = false;
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
-        named = named || name_is(m, keys[i]);
+        named = named || ws_json_member_is(m, keys[i]);
     const int n = snprintf(old, sizeof old, "%u", r->old);
     if (!named || m->stop - m->value != n || memcmp(m->value, old, (size_t)n) != 0)
         return false;
@@ -245,19 +161,19 @@ static bool restack_number(struct restack *r, const struct member *m)
     return true;
 }
 
-static bool names_layers(const struct member *m)
+static bool names_layers(const ws_json_member *m)
 {
     static const char word[] = "layer";
     for (size_t i = 0; i + sizeof word - 1 <= m->name_len; i++)
         if (memcmp(m->name + i, word, sizeof word - 1) == 0)
-            return !name_is(m, "mlp_only_layers");
+            return !ws_json_member_is(m, "mlp_only_layers");
     return false;
 }
 
 static void restack_in(struct restack *r, const char *p, const char *end)
 {
-    struct member m;
-    for (p++; next_member(p, end, &m); p = m.stop) {
+    ws_json_member m;
+    for (p++; ws_json_member_next(p, end, &m); p = m.stop) {
         bool done = false;
         if (is_nested_config(&m))
             restack_in(r, m.value, m.stop);
@@ -277,7 +193,7 @@ size_t ws_config_layers(ws_buf *out, const char *text, size_t len, uint32_t old,
 {
     const char *end = text + len;
     struct restack r = { .out = out, .copied = text, .old = old, .from = from, .n = n };
-    restack_in(&r, skip_space(text, end), end);
+    restack_in(&r, ws_json_skip(text, end), end);
     ws_buf_add(out, r.copied, (size_t)(end - r.copied));
     return r.count;
 }
@@ -285,17 +201,17 @@ size_t ws_config_layers(ws_buf *out, const char *text, size_t len, uint32_t old,
 void ws_config_add(ws_buf *out, const char *text, size_t len, const char *key,
                    const char *value)
 {
-    const char *end = text + len, *open = skip_space(text, end) + 1;
+    const char *end = text + len, *open = ws_json_skip(text, end) + 1;
     const char *after = open, *name = open;
-    struct member m, last = { 0 };
-    while (next_member(after, end, &m)) {
+    ws_json_member m, last = { 0 };
+    while (ws_json_member_next(after, end, &m)) {
         last = m;
         name = m.name;
         after = m.stop;
     }
     // what sets the last member off from the comma or brace before it
     const char *space = name;
-    while (space > open && skip_space(space - 1, end) >= name)
+    while (space > open && ws_json_skip(space - 1, end) >= name)
         space--;
     ws_buf_add(out, text, (size_t)(after - text));
     if (after > open)

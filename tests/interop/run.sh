@@ -139,6 +139,7 @@ if [ -z "$oracle" ]; then
     also mergekit-0.1.5 tokenizer_checks.py --library "$(dirname "$wsurg")/src/libwsurg.so" \
         --megabytes "${INTEROP_MEGABYTES:-0.5}" "$root/examples/models/base/tokenizer.json"
     also mergekit-0.1.5 recipe_checks.py "$wsurg"
+    also mergekit-0.1.5 vocab_checks.py "$wsurg"
     also mergekit-0.1.5 model_checks.py --library "$(dirname "$wsurg")/src/libwsurg.so"
     also mergekit-0.1.5 eval_checks.py --wsurg "$wsurg" --library "$(dirname "$wsurg")/src/libwsurg.so" \
         --models "$root/examples/models"

@@ -15,7 +15,7 @@ declare -A RANK=([base]=0 [dtype]=1 [ckpt]=2 [linalg]=2 [hf]=3 [engine]=4 [model
 declare -A HOME_OF=([export]=base [err]=base [alloc]=base [text]=base [ctx]=base
     [random]=base [xxh]=base [dtype]=dtype [ckpt]=ckpt [digest]=ckpt [manifest]=ckpt [spool]=ckpt [method]=engine
     [merge]=engine [recipe]=engine [compare]=engine [gates]=engine [pattern]=hf [linalg]=linalg [wsurg]=engine
-    [adapter]=hf [source]=hf [lora]=surgery
+    [adapter]=hf [source]=hf [vocab]=hf [lora]=surgery
     [calibrate]=surgery [convert]=surgery [edit]=surgery [decompose]=surgery [extract]=surgery
     [atlas]=surgery [mask]=surgery [realign]=surgery [taskvec]=surgery [model]=model [eval]=model [generate]=model
     [tokenizer]=model [chat]=train [data]=train [questions]=train [train]=train)
