@@ -293,6 +293,21 @@ static bool replace(ws_plan *plan, ws_ckpt **c, const ws_vocab_model *m, size_t 
     return all != NULL;
 }
 
+/** A document that is a model of another has no tokenizer of its own to hand on. */
+static bool written_alone(const ws_plan *plan, const ws_vocab_map *map)
+{
+    const ws_recipe_doc *doc = plan->req->recipe;
+    if (doc == NULL || doc == &doc->recipe->docs[doc->recipe->last] ||
+        (!ws_tokenizer_is_edited(&map->edit) && map->rows == map->tokens))
+        return true;
+    ws_err *e = ws_place_report(plan->priv->errors, WS_E_UNSUPPORTED, NULL, doc->file,
+                                doc->vocab.at,
+                                "a document that is a model of another changes the "
+                                "vocabulary");
+    ws_err_hint(e, "let the document that is written align the vocabularies");
+    return false;
+}
+
 bool ws_plan_vocab(ws_plan *plan, ws_ckpt **c, size_t n, size_t base)
 {
     struct ws_plan_priv *priv = plan->priv;
@@ -331,6 +346,8 @@ bool ws_plan_vocab(ws_plan *plan, ws_ckpt **c, size_t n, size_t base)
     const ws_vocab_map *map = ws_vocab_align(&priv->arena, m, n_models, &want,
                                              priv->errors, warnings_of(plan));
     if (map == NULL || !replace(plan, c, m, n, map))
+        return false;
+    if (!written_alone(plan, map))
         return false;
     priv->vocab = map;
     priv->vocab_size = map->rows;

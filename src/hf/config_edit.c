@@ -229,18 +229,18 @@ void ws_config_add(ws_buf *out, const char *text, size_t len, const char *key,
 
 void ws_config_remove(ws_buf *out, const char *text, size_t len, const char *key)
 {
-    const char *end = text + len, *before = skip_space(text, end) + 1, *open = before;
-    struct member m, next;
-    while (next_member(before, end, &m) && !name_is(&m, key))
+    const char *end = text + len, *before = ws_json_skip(text, end) + 1, *open = before;
+    ws_json_member m, next;
+    while (ws_json_member_next(before, end, &m) && !ws_json_member_is(&m, key))
         before = m.stop;
-    if (!next_member(before, end, &m)) {
+    if (!ws_json_member_next(before, end, &m)) {
         ws_buf_add(out, text, len);
         return;
     }
     // of the first member the comma behind it goes, of others the one in front
     const bool first = before == open;
     const char *after = m.stop;
-    if (first && next_member(after, end, &next)) {
+    if (first && ws_json_member_next(after, end, &next)) {
         ws_buf_add(out, text, (size_t)(m.name - text));
         after = next.name;
     } else {

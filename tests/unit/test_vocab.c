@@ -231,7 +231,7 @@ static void rows_come_together_whatever_the_cut(void **state)
     assert_int_equal(ws_vocab_original(view, t)->shape[0], 4);
     float got[24];
     assert_int_equal(ws_ckpt_read(view, t, 0, sizeof got, got, NULL), WS_OK);
-    // x y w of b: rows 1, 0, 2; é xy <s> of a; <t> of b; the last the mean of the others
+    // x, y, w of b: rows 1, 0, 2; three of a; <t> of b; the mean of the others
     static const float lead[8] = { -10, 10, 0, 30, 40, -20, -30, 20.0f / 7 };
     static const float step[8] = { -1, 1, -1, 1, 1, -1, -1, -1.0f / 7 };
     for (int r = 0; r < 8; r++)
