@@ -5,8 +5,8 @@
 #define WS_ENGINE_RECIPE_INTERNAL_H
 
 #include "engine/recipe_yaml.h"
-#include "wsurg/merge.h"
 #include "hf/vocab_align.h"
+#include "wsurg/merge.h"
 #include "wsurg/method.h"
 #include "wsurg/pattern.h"
 #include "wsurg/recipe.h"
@@ -198,9 +198,6 @@ void ws_recipe_link(ws_recipe_reader *r, ws_recipe *recipe);
 /** recipe.c: the text that names a model, a path or MODEL+ADAPTER; NULL after a
  * report. */
 const char *ws_recipe_reference(ws_recipe_reader *r, const ws_yaml *y);
-/** Keys of @p y that are none of @p words (n) have no effect. */
-void ws_recipe_keys(ws_recipe_reader *r, const ws_yaml *y, const char *where,
-                    const char *const *words, size_t n);
 
 /** recipe_vocab.c: `tokenizer`, `tokenizer_source` and `chat_template` of a document
  * whose models are known. */
