@@ -212,6 +212,10 @@ WS_API ws_status ws_plan_new(ws_plan **out, const ws_merge_req *req, const ws_ct
                              ws_diag *errors);
 WS_API void ws_plan_free(ws_plan *plan);
 
+/** The recipe that says what @p plan, which was made without one, says; added to @p b.
+ * @return WS_OK; WS_E_MEMORY */
+WS_API ws_status ws_recipe_of_plan(const ws_plan *plan, ws_buf *b, ws_err *err);
+
 /**
  * Digest of the plan and of the contents of its inputs, for caches: "xxh3-128:...".
  * Reads all input bytes, or, with

@@ -597,6 +597,11 @@ const ws_recipe_doc *ws_recipe_at(const ws_recipe *r, size_t i)
     return &r->docs[i];
 }
 
+const char *ws_recipe_method_name(const ws_recipe_doc *doc)
+{
+    return doc->method->name;
+}
+
 size_t ws_recipe_model_count(const ws_recipe_doc *doc)
 {
     return doc->n_refs;
