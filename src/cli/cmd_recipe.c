@@ -166,6 +166,8 @@ static ws_status convert_run(ws_run *run, void *args)
     text_show(run, "recipe", &text);
     if (a->on_missing.index)
         ws_run_note(run, "a recipe does not say --on-missing: give it to the merge");
+    if (a->vocab.index)
+        ws_run_note(run, "the recipe leaves --vocab out: give it to the merge");
     ws_buf_free(&text);
     return WS_OK;
 }

@@ -320,6 +320,10 @@ static ws_status check_sayable(const ws_recipe_doc *doc, ws_diag *errors)
         return refuse(doc, doc->at, "slices", errors);
     if (doc->n_rules > 0)
         return refuse(doc, doc->rules[0].at, "rules", errors);
+    if (doc->vocab.policy != WS_VOCAB_ERROR)
+        return refuse(doc, doc->vocab.at, "a tokenizer", errors);
+    if (doc->chat_template != NULL)
+        return refuse(doc, doc->at, "a chat_template", errors);
     for (size_t i = 0; i < doc->n_refs; i++)
         if (doc->refs[i].n_map > 0)
             return refuse(doc, doc->refs[i].map[0].at, "map", errors);

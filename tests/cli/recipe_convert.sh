@@ -47,3 +47,4 @@ for r in examples/recipes/*.yml; do
 done
 wsurg recipe convert examples/recipes/slerp.yml; echo $?
 wsurg recipe convert examples/recipes/ties.yml -q
+sed '$a tokenizer_source: union' ties.yml >union.yml; wsurg recipe convert union.yml; echo $?
