@@ -54,7 +54,7 @@ tuned() { # NAME SEED: train, fold, both losses
         [ -d "$out.folded" ] || "$wsurg" lora fold "$base" "$out" -o "$out.folded" -q
     else
         [ -d "$out" ] || "$wsurg" tune "$base" --adapter "$work/$name/adapter" "${options[@]}" -o "$out"
-        [ -d "$out.folded" ] || "$wsurg" lora fold "$base" "$out" --residual -o "$out.folded" -q
+        [ -d "$out.folded" ] || "$wsurg" lora fold "$base" "$out" -o "$out.folded" -q
     fi
     loss "$out.folded"
 }
