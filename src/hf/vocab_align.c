@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/json.h"
 #include "wsurg/text.h"
@@ -558,8 +559,11 @@ static ws_status read_pair(struct pair *p, bool *same, ws_err *err)
             st = ws_fail(err, WS_E_MEMORY, "no memory for a path");
         else
             st = ws_file_read(&text[i], &len[i], path[i], WS_TOKENIZER_CAP, err);
-        if (st == WS_E_IO && err->sys == ENOENT)
-            st = err->code = WS_E_MISSING;
+        if (st == WS_E_IO && access(path[i], F_OK) != 0) {
+            st = WS_E_MISSING;
+            if (err != NULL)
+                err->code = st;
+        }
     }
     *same = st == WS_OK && len[0] == len[1] && memcmp(text[0], text[1], len[0]) == 0;
     for (int i = 0; st == WS_OK && !*same && i < 2; i++) {

@@ -190,6 +190,7 @@ static void differences_are_said_in_words(void **state)
     const ws_vocab_model none = { "c", "c", 4 };
     ws_err err = WS_ERR_INIT;
     assert_int_equal(ws_vocab_compare(&gap, &a, &none, &err), WS_E_MISSING);
+    assert_int_equal(ws_vocab_compare(&gap, &a, &none, NULL), WS_E_MISSING);
 }
 
 /* ---- rows ---- */
