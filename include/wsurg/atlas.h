@@ -121,6 +121,7 @@ typedef struct ws_atlas_result {
     uint64_t memory;   /**< bytes of task vectors, weights and work */
     uint64_t resident; /**< of these task vectors that were kept in memory, not read
                             from their files in each step */
+    uint64_t peak;     /**< largest anonymous and shared memory of the process seen */
     ws_arena arena;    /**< of all the above */
 } ws_atlas_result;
 

@@ -50,6 +50,7 @@ static void result_json(ws_run *run, const struct learn_args *a, const char *out
     ws_j_num(to, "seconds_per_step", r->seconds_per_step);
     ws_j_u64(to, "memory", r->memory);
     ws_j_u64(to, "resident", r->resident);
+    ws_j_u64(to, "peak_memory", r->peak);
     list = ws_j_arr(to, "tasks");
     for (size_t i = 0; i < r->n_tasks; i++) {
         cJSON *o = ws_j_obj(list, NULL);

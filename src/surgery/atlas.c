@@ -102,6 +102,12 @@ static ws_status score_all(ws_atlas *a, double *sum, bool *held, ws_err *err)
 
 /* ---- steps ---- */
 
+static void note_memory(ws_atlas *a)
+{
+    const uint64_t now = ws_os_memory_now();
+    a->peak = now > a->peak ? now : a->peak;
+}
+
 static ws_status not_finite(const ws_atlas *a, int64_t step, ws_err *err)
 {
     ws_fail(err, WS_E_NOT_FINITE,
@@ -235,6 +241,7 @@ static ws_status learn(ws_atlas *a, ws_atlas_result *out, ws_err *err)
     ws_status st = choose(a, 0, &lowest, &out->best_step, &go_on, began, err);
     for (size_t i = 0; i < a->n_sets; i++)
         a->sets[i].before = a->sets[i].now;
+    note_memory(a);
     if (st == WS_OK)
         st = ws_atlas_select(a, err);
     for (int64_t step = 1; st == WS_OK && go_on && step <= steps; step++) {
@@ -248,6 +255,7 @@ static ws_status learn(ws_atlas *a, ws_atlas_result *out, ws_err *err)
         if (st != WS_OK)
             return st;
         out->steps = step;
+        note_memory(a);
         tell(a, &s, began);
         if (step % every == 0 || step == steps)
             st = choose(a, step, &lowest, &out->best_step, &go_on, began, err);
@@ -310,6 +318,7 @@ static ws_status result_fill(const ws_atlas *a, ws_atlas_result *out, ws_err *er
     out->memory = a->bytes + ws_step_memory_of(a->step)->total +
                   ws_step_memory_of(a->step)->weights;
     out->resident = a->resident;
+    out->peak = a->peak;
     return WS_OK;
 }
 

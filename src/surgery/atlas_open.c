@@ -350,7 +350,6 @@ static ws_status step_make(ws_atlas *a, ws_err *err)
         return st;
     const uint64_t limit = ws_ctx_memory(&a->roomy);
     const uint64_t taken = m.total + m.weights + a->bytes;
-    o.limit = m.total;
     st = ws_step_new(&a->step, a->model, a->want, &o, NULL, &a->roomy, err);
     if (st != WS_OK)
         return st;

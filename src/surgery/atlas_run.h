@@ -89,7 +89,7 @@ typedef struct ws_atlas {
     uint64_t resident; /**< of them those that could be read from files instead */
     double *sums;      /**< (n_lambda) gradient, see atlas_mix.c */
     double *parts;     /**< partial products, see atlas_mix.c */
-    ws_err io;         /**< the first error of reading in a thread */
+    uint64_t peak;     /**< largest RssAnon + RssShmem seen */
 } ws_atlas;
 
 /* ---- atlas_open.c ---- */

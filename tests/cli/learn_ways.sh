@@ -32,9 +32,14 @@ echo '- partitions'
 learn "$@" --steps 4 --partitions 3 --seed 5 -o k.json --bake k/ -j 1
 grep -E 'partitions|"seed"' k.json
 bake k.json k2/ && same k/model.safetensors k2/model.safetensors baked
-learn "$@" --steps 4 --partitions 3 --seed 5 -o k1.json -j 2 --max-memory 14MiB --json |
-    sed -E 's/.*"objective":"([a-z-]*)".*"partitions":([0-9]*),"coefficients":([0-9]*),"lr":([0-9.]*).*/\1 \2 \3 \4/'
+learn "$@" --steps 4 --partitions 3 --seed 5 -o k1.json -j 2 --max-memory 14MiB --json >told.json
+grep -o '"peak_memory":[0-9]*' told.json |
+    awk -F: '{ print ($2 > 0 && $2 <= 14 * 1048576 ? "within the limit" : "beyond the limit: " $2) }'
+grep -o '"resident":[0-9]*' told.json | awk -F: '{ print ($2 < 3e6 ? "not all in memory" : "all in memory") }'
+sed -E 's/.*"objective":"([a-z-]*)".*"partitions":([0-9]*),"coefficients":([0-9]*),"lr":([0-9.]*).*/\1 \2 \3 \4/' told.json
 same k.json k1.json 'less memory, more threads'
+learn "$m/base" "$m/sums" --data sums=sums.jsonl --seq 16 --batch 1 --steps 1 -q --progress none \
+    -o short.json && echo 'a step smaller than its gradients'
 sed '3s/3/4/' k.json >bad.json && bake bad.json bad/; echo $?
 sed '3s/3/0/' k.json >bad.json && bake bad.json bad/; echo $?
 sed 's/^"seed".*/"seed": -1,/' k.json >bad.json && bake bad.json bad/; echo $?
