@@ -31,6 +31,7 @@ caught text 'neither prints' src/base/x.c 'void f(void)\n{\n    puts("");\n}\n'
 caught text 'left over' src/base/x.c '// TOD''O\n'
 caught text '88 columns' src/base/x.c "// $(printf '%090d' 0)\n"
 caught text 'end of a line' src/base/x.c 'int a; \n'
+caught text 'mark of a conflict' x.md '<<<<''<<< HEAD\n'
 caught text 'used twice' src/base/merge.h '\n'
 caught folders 'no README' src/base/x.c '\n'
 if ctags --version 2>/dev/null | grep -q '^Universal'; then

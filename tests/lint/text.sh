@@ -27,6 +27,8 @@ grep -nE '[ 	]+$' "${C[@]}" "${SCRIPTS[@]}" "${PROSE[@]}" |
     grep -v '^tests/cli/[^:]*\.\(out\|err\)' | complain_lines 'blank at the end of a line'
 grep -nwE 'TOD[O]|FIXM[E]|XX[X]|#if [0]' "${C[@]}" "${SCRIPTS[@]}" "${PROSE[@]}" |
     complain_lines 'left over'
+grep -nE '^(<{7}|>{7}|\|{7}) ' "${C[@]}" "${SCRIPTS[@]}" "${PROSE[@]}" |
+    complain_lines 'mark of a conflict'
 grep -nIE '(^|[^A-Za-z0-9_.])/(wor[k]|far[m]|hom[e]|roo[t])/' \
     "${C[@]}" "${SCRIPTS[@]}" "${PROSE[@]}" | complain_lines 'path of one machine'
 
