@@ -126,7 +126,7 @@ static ws_status append(machine *m, uint32_t container, uint32_t node)
 {
     if (m->n_cells == 0)
         m->n_cells = 1;
-    if (m->n_cells >= 2 * MANY_NODES + m->n / 8)
+    if (m->n_cells >= (size_t)2 * MANY_NODES + m->n / 8)
         return bad(m, "too many values");
     while (m->n_cells >= m->cap_cells)
         if (!ws_grow((void **)&m->cells, m->cap_cells, &m->cap_cells, sizeof *m->cells))

@@ -211,6 +211,24 @@ static bool make_results(ws_exec *x)
     return true;
 }
 
+/** A block for each thread, as large as the tensors of this run want. */
+static ws_status make_scratch(ws_exec *x, ws_err *err)
+{
+    const ws_plan *plan = x->plan;
+    const size_t carry = carry_bytes(plan);
+    size_t block = 64;
+    for (size_t i = x->first; i < x->end; i++) {
+        ws_tile_layout l;
+        if (ws_tile_layout_make(plan, &plan->tensors[i], plan->priv->exec.tile, &l) &&
+            l.total > block)
+            block = l.total;
+    }
+    ws_status st = WS_OK;
+    for (int t = 0; st == WS_OK && t < ws_pool_size(x->pool); t++)
+        st = ws_scratch_init(&x->scratch[t], plan, block, carry, err);
+    return st;
+}
+
 ws_status ws_exec_new(ws_exec **out, const ws_plan *plan, ws_exec_mode mode,
                       ws_pool *pool, ws_stage *stage, const int *ids, size_t first,
                       size_t n, ws_err *err)
@@ -238,16 +256,8 @@ ws_status ws_exec_new(ws_exec **out, const ws_plan *plan, ws_exec_mode mode,
     ws_status st = WS_OK;
     if (x->works == NULL || x->scratch == NULL || !make_keep(x) || !make_results(x))
         st = ws_fail(err, WS_E_MEMORY, "no memory for the executor");
-    size_t block = 64;
-    for (size_t i = first; i < x->end; i++) {
-        ws_tile_layout l;
-        if (ws_tile_layout_make(plan, &plan->tensors[i], plan->priv->exec.tile, &l) &&
-            l.total > block)
-            block = l.total;
-    }
-    const size_t carry = carry_bytes(plan);
-    for (int t = 0; st == WS_OK && t < threads; t++)
-        st = ws_scratch_init(&x->scratch[t], plan, block, carry, err);
+    if (st == WS_OK)
+        st = make_scratch(x, err);
     if (st != WS_OK) {
         ws_exec_free(x);
         return st;

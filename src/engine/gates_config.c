@@ -150,7 +150,7 @@ static ws_status same_bytes(const ws_ckpt *c, const ws_tensor *a, const ws_tenso
     enum { SOME = 64 << 10 };
     ws_status st = WS_OK;
     *same = a->dtype == b->dtype && a->n_bytes == b->n_bytes;
-    char *buf = *same ? ws_alloc(2 * SOME) : NULL;
+    char *buf = *same ? ws_alloc((size_t)2 * SOME) : NULL;
     if (*same && buf == NULL)
         return ws_fail(err, WS_E_MEMORY, "no memory to compare a tied pair");
     for (uint64_t at = 0; st == WS_OK && *same && at < a->n_bytes; at += SOME) {
