@@ -108,10 +108,8 @@ def text_of(recipe, family, folder):
 def peer(jobs, folder):
     (folder / "jobs.json").write_text(json.dumps(jobs))
     script = Path(__file__).with_name("peer.py")
-    # mergekit numbers new tokens in the order of a set, and after some orders its tokenizer
-    # shows ordinary ones as added tokens: an order for which it does not.
     subprocess.run([sys.executable, script, folder / "jobs.json", folder / "said.json"],
-                   check=True, capture_output=True, env={**os.environ, "PYTHONHASHSEED": "2"})
+                   check=True, capture_output=True)
     return json.loads((folder / "said.json").read_text())
 
 
@@ -119,7 +117,11 @@ def gap(a, b):
     return ((a.double() - b.double()).abs() / b.double().abs().clamp(min=1.0)).max().item()
 
 
-def compare(theirs, ours):
+TEXTS = ["the <|im_start|>cat<|im_end|> sat", "zebras <tool> were", "<pad><new>"]
+ADDED = ["special", "normalized", "lstrip", "rstrip", "single_word"]
+
+
+def compare(theirs, ours, has_base):
     problems = []
     a, b = load_file(theirs / "model.safetensors"), load_file(ours / "model.safetensors")
     if a.keys() != b.keys():
@@ -141,11 +143,13 @@ def compare(theirs, ours):
             x, y = x[ia], y[ib]
         if not gap(x, y) <= LIMIT:
             problems.append(f"{name}: off by {gap(x, y):.3g}")
-    for text in ["the <|im_start|>cat<|im_end|> sat", "zebras <tool> were", "<pad><new>"]:
+    # Without a base mergekit begins a union with any of the models, by the order of a set;
+    # we with the first. Which tokens count as added ones follows from that.
+    for text in TEXTS if has_base else []:
         ours_said = [mine.convert_ids_to_tokens(i) for i in mine(text)["input_ids"]]
         if ours_said != [peers.convert_ids_to_tokens(i) for i in peers(text)["input_ids"]]:
             problems.append(f"other tokens for {text!r}: {ours_said}")
-    for kind in ("special", "normalized", "lstrip", "rstrip", "single_word"):
+    for kind in ADDED if has_base else []:
         x, y = ({t.content: getattr(t, kind) for t in k.added_tokens_decoder.values()}
                 for k in (peers, mine))
         if x != y:
@@ -255,7 +259,8 @@ def main():
             elif theirs[key] != "ok":
                 report.say(f"vocabulary {key}", [f"mergekit: {theirs[key]}"])
             else:
-                report.say(f"vocabulary {key}", compare(Path(job["out"]), out))
+                has_base = "linear_union" not in key
+                report.say(f"vocabulary {key}", compare(Path(job["out"]), out, has_base))
         report.say("--vocab", policies(wsurg, folder / "llama", folder))
         report.say("same bytes", same_bytes(wsurg, folder / "llama-padded.yml", folder))
         report.say("chat templates", template(wsurg, folder / "llama", folder))
