@@ -54,3 +54,18 @@ void ws_ticker_end(ws_ticker *t)
         report(t, ws_os_now());
     pthread_mutex_destroy(&t->lock);
 }
+
+void ws_ticker_step(const ws_ctx *ctx, const char *event, uint64_t done, uint64_t steps,
+                    double began)
+{
+    if (ctx->progress == NULL)
+        return;
+    const double seconds = ws_os_now() - began;
+    const ws_progress p = { .event = event,
+                            .unit = "steps",
+                            .done = done,
+                            .total = steps,
+                            .seconds = seconds,
+                            .eta = seconds / (double)done * (double)(steps - done) };
+    ctx->progress(ctx->payload, &p);
+}

@@ -26,6 +26,11 @@ WS_API void ws_ticker_start(ws_ticker *t, const ws_ctx *ctx, const char *event,
  * the last call. False when ctx->stop asks to end. Thread-safe. */
 WS_API bool ws_ticker_add(ws_ticker *t, uint64_t bytes);
 
+/** Tell ctx->progress, if there is one, of step @p done of @p steps of work by one
+ * thread that began at @p began (ws_os_now()). */
+WS_API void ws_ticker_step(const ws_ctx *ctx, const char *event, uint64_t done,
+                           uint64_t steps, double began);
+
 /** Report the last state and end. */
 WS_API void ws_ticker_end(ws_ticker *t);
 

@@ -8,6 +8,7 @@
  *
  * @source arXiv:2407.02880, sections 3 and 4; entropy: its appendix E
  */
+#include "ckpt/ticker.h"
 #include "surgery/atlas_run.h"
 
 #include <math.h>
@@ -199,17 +200,8 @@ static void tell(const ws_atlas *a, const ws_atlas_step *s, double began)
 {
     if (a->req->step != NULL)
         a->req->step(a->req->arg, s);
-    if (a->ctx->progress == NULL || s->val)
-        return;
-    const double seconds = ws_os_now() - began;
-    const ws_progress p = { .event = "learn",
-                            .unit = "steps",
-                            .done = (uint64_t)s->step,
-                            .total = (uint64_t)s->steps,
-                            .seconds = seconds,
-                            .eta = seconds / (double)s->step *
-                                   (double)(s->steps - s->step) };
-    a->ctx->progress(a->ctx->payload, &p);
+    if (!s->val)
+        ws_ticker_step(a->ctx, "learn", (uint64_t)s->step, (uint64_t)s->steps, began);
 }
 
 /** Keep the coefficients when they are the best so far; false: enough. */

@@ -8,7 +8,6 @@
  */
 #include <string.h>
 
-#include "ckpt/ckpt_internal.h"
 #include "surgery/mask_pair.h"
 #include "surgery/taskvec_write.h"
 
@@ -109,38 +108,12 @@ static ws_dtype dtype_of(void *arg, const ws_tensor *t)
     return ws_ckpt_find(a->pair.base, t->name)->dtype;
 }
 
-static ws_status source_new(ws_ckpt **out, struct apply *a, ws_err *err)
+/** What is scaled is made in float32, or float64. */
+static ws_dtype made_dtype(const void *self, size_t i, const ws_tensor *t)
 {
-    const ws_ckpt *base = a->pair.base;
-    ws_ckpt *c = NULL;
-    ws_status st = ws_ckpt_new(&c, ws_ckpt_path(base), "masked", &source_ops, a, err);
-    if (st == WS_OK)
-        st = ws_ckpt_borrow_files(c, base, err);
-    for (size_t i = 0; st == WS_OK && i < ws_ckpt_count(base); i++) {
-        const struct masked *m = &a->tensors[i];
-        ws_tensor t = *ws_ckpt_tensor(base, i);
-        if (m->mask != NULL && !m->bits && t.dtype != WS_DT_F64)
-            t.dtype = WS_DT_F32;
-        t.offset = i;
-        st = ws_tensor_measure(&t, err);
-        if (st == WS_OK)
-            st = ws_ckpt_add_tensor(c, &t, 0, err);
-    }
-    for (size_t i = 0; st == WS_OK && i < ws_ckpt_meta_count(base); i++) {
-        const char *key, *value;
-        ws_ckpt_meta_at(base, i, &key, &value);
-        if (strncmp(key, "wsurg.", 6) != 0)
-            st = ws_ckpt_add_meta(c, key, value, err);
-    }
-    if (st == WS_OK) {
-        c->is_dir = ws_ckpt_is_dir(base);
-        st = ws_ckpt_finish(c, err);
-    }
-    if (st == WS_OK)
-        *out = c;
-    else
-        ws_ckpt_free(c);
-    return st;
+    const struct masked *m = &((const struct apply *)self)->tensors[i];
+    const bool scaled = m->mask != NULL && !m->bits;
+    return scaled && t->dtype != WS_DT_F64 ? WS_DT_F32 : t->dtype;
 }
 
 /* ---- what goes where ---- */
@@ -225,7 +198,7 @@ static ws_status write_model(struct apply *a, const ws_mask_apply_req *req,
     if (st == WS_OK && (recipe.failed || inputs.failed))
         st = ws_fail(err, WS_E_MEMORY, "no memory for provenance");
     if (st == WS_OK)
-        st = source_new(&source, a, err);
+        st = ws_mask_made(&source, a->pair.base, &source_ops, a, made_dtype, err);
     const ws_plan_given given = { .inputs = &source,
                                   .n = 1,
                                   .recipe = recipe.p,

@@ -3,6 +3,8 @@
  */
 #include "surgery/mask_pair.h"
 
+#include <string.h>
+
 #include "surgery/taskvec_write.h"
 #include "wsurg/digest.h"
 
@@ -75,5 +77,37 @@ ws_status ws_mask_input(ws_buf *b, const char *role, const ws_ckpt *c,
     const ws_status st = ws_ckpt_digest_text(c, ctx, digest, err);
     if (st == WS_OK)
         ws_tv_input_add(b, role, ws_ckpt_label(c), digest);
+    return st;
+}
+
+ws_status ws_mask_made(ws_ckpt **out, const ws_ckpt *base, const ws_ckpt_ops *ops,
+                       void *self, ws_mask_dtype *dtype, ws_err *err)
+{
+    ws_ckpt *c = NULL;
+    ws_status st = ws_ckpt_new(&c, ws_ckpt_path(base), "masked", ops, self, err);
+    if (st == WS_OK)
+        st = ws_ckpt_borrow_files(c, base, err);
+    for (size_t i = 0; st == WS_OK && i < ws_ckpt_count(base); i++) {
+        ws_tensor t = *ws_ckpt_tensor(base, i);
+        t.dtype = dtype(self, i, &t);
+        t.offset = i;
+        st = ws_tensor_measure(&t, err);
+        if (st == WS_OK)
+            st = ws_ckpt_add_tensor(c, &t, 0, err);
+    }
+    for (size_t i = 0; st == WS_OK && i < ws_ckpt_meta_count(base); i++) {
+        const char *key, *value;
+        ws_ckpt_meta_at(base, i, &key, &value);
+        if (strncmp(key, "wsurg.", 6) != 0)
+            st = ws_ckpt_add_meta(c, key, value, err);
+    }
+    if (st == WS_OK) {
+        c->is_dir = ws_ckpt_is_dir(base);
+        st = ws_ckpt_finish(c, err);
+    }
+    if (st == WS_OK)
+        *out = c;
+    else
+        ws_ckpt_free(c);
     return st;
 }

@@ -1,9 +1,11 @@
 /*
- * mask_pair.h - base and model side by side, and where a mask's inputs are named
+ * mask_pair.h - base and model side by side, what is made of the base, and where a
+ * mask's inputs are named
  */
 #ifndef WS_SURGERY_MASK_PAIR_H
 #define WS_SURGERY_MASK_PAIR_H
 
+#include "ckpt/ckpt_internal.h"
 #include "surgery/mask_file.h"
 #include "wsurg/text.h"
 
@@ -30,6 +32,14 @@ ws_status ws_mask_numbers(const ws_ckpt *c, const ws_tensor *t, uint64_t first,
 ws_status ws_mask_pair_delta(const ws_mask_pair *p, const ws_tensor *t,
                              const ws_tensor *in, uint64_t first, size_t n, double *out,
                              ws_err *err);
+
+/** The dtype in which tensor @p t, the @p i-th of the base, is made. */
+typedef ws_dtype ws_mask_dtype(const void *self, size_t i, const ws_tensor *t);
+
+/** A checkpoint of the base's tensors, made by @p ops on @p self: read() gets the index
+ * of the base's tensor as offset. Files and metadata are the base's but for wsurg's. */
+ws_status ws_mask_made(ws_ckpt **out, const ws_ckpt *base, const ws_ckpt_ops *ops,
+                       void *self, ws_mask_dtype *dtype, ws_err *err);
 
 /** Add an input to provenance with its digest, which reads all of it. */
 ws_status ws_mask_input(ws_buf *b, const char *role, const ws_ckpt *c,

@@ -4,8 +4,8 @@
  */
 #include <string.h>
 
-#include "ckpt/ckpt_internal.h"
 #include "model/model_internal.h"
+#include "surgery/mask_pair.h"
 #include "surgery/mask_run.h"
 #include "surgery/taskvec_write.h"
 
@@ -36,37 +36,10 @@ static ws_status source_read(const ws_ckpt *c, const ws_tensor *t, uint64_t offs
 
 static const ws_ckpt_ops source_ops = { .read = source_read };
 
-static ws_status source_new(ws_ckpt **out, ws_mask_run *r, ws_err *err)
+static ws_dtype made_dtype(const void *self, size_t i, const ws_tensor *t)
 {
-    const ws_ckpt *base = r->model->ckpt;
-    ws_ckpt *c = NULL;
-    ws_status st = ws_ckpt_new(&c, ws_ckpt_path(base), "masked", &source_ops, r, err);
-    if (st == WS_OK)
-        st = ws_ckpt_borrow_files(c, base, err);
-    for (size_t i = 0; st == WS_OK && i < ws_ckpt_count(base); i++) {
-        ws_tensor t = *ws_ckpt_tensor(base, i);
-        if (weights_of(r, t.name) != NULL)
-            t.dtype = WS_DT_F32;
-        t.offset = i;
-        st = ws_tensor_measure(&t, err);
-        if (st == WS_OK)
-            st = ws_ckpt_add_tensor(c, &t, 0, err);
-    }
-    for (size_t i = 0; st == WS_OK && i < ws_ckpt_meta_count(base); i++) {
-        const char *key, *value;
-        ws_ckpt_meta_at(base, i, &key, &value);
-        if (strncmp(key, "wsurg.", 6) != 0)
-            st = ws_ckpt_add_meta(c, key, value, err);
-    }
-    if (st == WS_OK) {
-        c->is_dir = ws_ckpt_is_dir(base);
-        st = ws_ckpt_finish(c, err);
-    }
-    if (st == WS_OK)
-        *out = c;
-    else
-        ws_ckpt_free(c);
-    return st;
+    (void)i;
+    return weights_of(self, t->name) != NULL ? WS_DT_F32 : t->dtype;
 }
 
 /** A tensor keeps the dtype that it has in the base. */
@@ -84,9 +57,10 @@ ws_status ws_mask_run_write(ws_mask_run *r, const ws_write_opts *w, const char *
     const char *paths[WS_SOFT_TASKS + 1] = { r->req->base };
     for (size_t k = 0; k < r->req->n_models; k++)
         paths[k + 1] = r->req->models[k];
-    ws_status st = r->inputs.failed || recipe == NULL
-                       ? ws_fail(err, WS_E_MEMORY, "no memory for provenance")
-                       : source_new(&source, r, err);
+    ws_status st =
+        r->inputs.failed || recipe == NULL
+            ? ws_fail(err, WS_E_MEMORY, "no memory for provenance")
+            : ws_mask_made(&source, r->model->ckpt, &source_ops, r, made_dtype, err);
     if (st != WS_OK)
         return st;
     const ws_plan_given given = { .inputs = &source,

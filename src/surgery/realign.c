@@ -8,6 +8,7 @@
  * @source arXiv:2405.09055; the authors' concrete_mask.py
  */
 #include "wsurg/realign.h"
+#include "ckpt/ticker.h"
 
 #include <math.h>
 #include <string.h>
@@ -293,17 +294,7 @@ static void tell(const struct realign *a, const ws_realign_step *s, double began
 {
     if (a->req->step != NULL)
         a->req->step(a->req->arg, s);
-    if (a->ctx->progress == NULL)
-        return;
-    const double seconds = ws_os_now() - began;
-    const ws_progress p = { .event = "realign",
-                            .unit = "steps",
-                            .done = (uint64_t)s->step,
-                            .total = (uint64_t)s->steps,
-                            .seconds = seconds,
-                            .eta = seconds / (double)s->step *
-                                   (double)(s->steps - s->step) };
-    a->ctx->progress(a->ctx->payload, &p);
+    ws_ticker_step(a->ctx, "realign", (uint64_t)s->step, (uint64_t)s->steps, began);
 }
 
 static ws_status learn(struct realign *a, ws_realign_result *out, ws_err *err)
