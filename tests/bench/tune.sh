@@ -4,9 +4,9 @@
 #   tests/bench/tune.sh [OPTION]... [BUILD_FOLDER]
 #     --shapes LIST    comma-separated                                  [gpt2,qwen2]
 #     --rows N         tokens of one step                               [512]
-#     --steps N        the best of them counts                          [4]
+#     --steps N        the median but the first of them counts          [4]
 #     --threads N                                                       [all]
-#     --rounds N       ours and PyTorch's in turn, the best counts      [2]
+#     --rounds N       ours and PyTorch's in turn, the median counts    [3]
 #     --models FOLDER  where the made-up models are kept                [a scratch folder]
 #     --write FILE     the table into FILE too
 #   PYTHON=...         with torch, transformers and peft                [python3]
@@ -20,7 +20,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 . tests/setup.sh
 unset OPENBLAS_CORETYPE
 
-shapes=gpt2,qwen2 rows=512 steps=4 rounds=2 threads=$(nproc) models= write= build=build
+shapes=gpt2,qwen2 rows=512 steps=4 rounds=3 threads=$(nproc) models= write= build=build
 while [ $# -gt 0 ]; do
     case $1 in
     --shapes) shapes=$2 && shift ;;
@@ -42,38 +42,41 @@ trap 'rm -rf "$work"' EXIT
 models=${models:-$work}
 . tests/bench/lib.sh
 
-# best FILE KEY: the least number under that key in the file's lines
-best() { grep -oE "\"$2\": ?[0-9.]+" "$1" | grep -oE '[0-9.]+$' | sort -g | head -n 1; }
+# each FILE KEY: the numbers under that key, a line each round
+each() { grep -oE "\"$2\": ?[0-9.]+" "$1" | grep -oE '[0-9.]+$'; }
+
+# middle FILE KEY: their median
+middle() { each "$1" "$2" | xargs bash -c '. tests/bench/lib.sh && median "$@"' -; }
 
 # row SHAPE WHAT NAME: a row of the table from the file of that name; the first is ours
 row() {
     local file=$work/$1.$2.$3 share=
     if [ "$3" = wsurg ]; then
-        share=$(awk -v g="$(best "$file" gflop)" -v c="$(best "$file" cpu_seconds)" \
-            -v r="$(best "$file" gemm_rate)" 'BEGIN { printf "%.0f %%", 100 * g / c / r }')
+        share=$(awk -v g="$(middle "$file" gflop)" -v c="$(middle "$file" cpu_seconds)" \
+            -v r="$(middle "$file" gemm_rate)" 'BEGIN { printf "%.0f %%", 100 * g / c / r }')
     fi
-    awk -v n="$rows" -v s="$(best "$file" seconds)" -v c="$(best "$file" cpu_seconds)" \
-        -v m="$(best "$file" peak_bytes)" -v h="| $1 | $2 | $3 |" -v share="$share" \
+    awk -v n="$rows" -v s="$(middle "$file" seconds)" -v c="$(middle "$file" cpu_seconds)" \
+        -v m="$(middle "$file" peak_bytes)" -v h="| $1 | $2 | $3 |" -v share="$share" \
         'BEGIN { printf "%s %.1f | %.1f | %.2f | %s |\n", h, n / s, n / c, m / 1e9, share }'
 }
 
-# against SHAPE WHAT: our row beside the better of PyTorch's two in float32
+# against SHAPE WHAT: the median over the rounds of our share of the better of PyTorch's two
+# in float32, each round by itself
 against() {
-    local file=$work/$1.$2 key ours theirs line="| $1 | $2 |"
+    local file=$work/$1.$2 key line="| $1 | $2 |"
     for key in seconds cpu_seconds peak_bytes; do
-        ours=$(best "$file.wsurg" $key)
-        theirs=$({ best "$file.sdpa" $key && best "$file.eager" $key; } | sort -g | head -n 1)
-        case $key in
-        peak_bytes) line+=" $(awk -v a="$ours" -v b="$theirs" 'BEGIN { printf "%.0f %%", 100 * a / b }') |" ;;
-        *) line+=" $(ratio "$theirs" "$ours") |" ;;
-        esac
+        line+=" $(paste <(each "$file.wsurg" $key) <(each "$file.sdpa" $key) <(each "$file.eager" $key) |
+            awk '{ print $1 / ($2 < $3 ? $2 : $3) }' | sort -g |
+            awk -v key=$key '{ v[NR] = $1 }
+                END { m = (v[int((NR + 1) / 2)] + v[int(NR / 2) + 1]) / 2
+                      if (key == "peak_bytes") printf "%.0f %%", 100 * m; else printf "%.2f", 1 / m }') |"
     done
     echo "$line"
 }
 
 table() {
     machine
-    echo "$rows tokens, $threads threads, best of $((steps * rounds)) steps"
+    echo "$rows tokens, $threads threads, medians of $rounds rounds of $steps steps"
     echo
     echo '| shape | what | program | tokens/s | tokens per processor second | peak GB | of the rate of products |'
     echo '|---|---|---|--:|--:|--:|--:|'

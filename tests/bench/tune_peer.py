@@ -11,6 +11,7 @@ tunestep.
 import json
 import os
 import resource
+import statistics
 import sys
 import time
 import warnings
@@ -33,10 +34,17 @@ if what == "lora":
                                                        fan_in_fan_out=model.config.model_type == "gpt2",
                                                        task_type="CAUSAL_LM"))
 model.train()
+
+
+def median_step(seconds):
+    """The median but for the first step, which warms up."""
+    return statistics.median(seconds[1:] or seconds)
+
+
 trained = [p for p in model.parameters() if p.requires_grad]
 optimizer = torch.optim.AdamW(trained, lr=1e-5)
 ids = torch.randint(0, model.config.vocab_size, (1, rows + 1))
-wall = cpu = 1e30
+wall, cpu = [], []
 for _ in range(steps):
     w, c = time.perf_counter(), time.process_time()
     logits = model(ids[:, :-1]).logits
@@ -46,7 +54,8 @@ for _ in range(steps):
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     del logits
-    wall, cpu = min(wall, time.perf_counter() - w), min(cpu, time.process_time() - c)
-print(json.dumps(dict(what=f"{what} {attention} {dtype}", rows=rows, steps=steps, seconds=round(wall, 4),
-                      cpu_seconds=round(cpu, 4), loss=round(loss.item(), 6),
+    wall.append(time.perf_counter() - w)
+    cpu.append(time.process_time() - c)
+print(json.dumps(dict(what=f"{what} {attention} {dtype}", rows=rows, steps=steps, seconds=round(median_step(wall), 4),
+                      cpu_seconds=round(median_step(cpu), 4), loss=round(loss.item(), 6),
                       peak_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)))
