@@ -85,7 +85,8 @@ WS_API ws_status ws_stage_read(ws_stage *s, int id, void *data, size_t len,
 WS_API ws_status ws_stage_put(ws_stage *s, const char *name, const void *data,
                               size_t len, ws_err *err);
 
-/** Copy a companion file from @p from, streaming. As ws_stage_put(). */
+/** Bring in a whole file, @p from: shared with it where the file system can, else
+ * copied. As ws_stage_put(). */
 WS_API ws_status ws_stage_copy(ws_stage *s, const char *name, const char *from,
                                ws_err *err);
 

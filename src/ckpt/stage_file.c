@@ -275,27 +275,17 @@ ws_status ws_stage_put(ws_stage *s, const char *name, const void *data, size_t l
 
 ws_status ws_stage_copy(ws_stage *s, const char *name, const char *from, ws_err *err)
 {
-    int in = -1, fd = -1;
-    uint64_t bytes = 0;
-    char *buf = ws_alloc(COPY_CHUNK);
-    ws_status st = buf == NULL ? no_memory(s, err) : WS_OK;
+    struct ws_transfer t = { .out = -1, .target = s->target, .from = from };
+    ws_status st = ws_os_open_read(&t.in, from, &t.len, err);
+    if (st != WS_OK)
+        return st;
+    st = create_again(s, name, &t.out, err);
     if (st == WS_OK)
-        st = ws_os_open_read(&in, from, &bytes, err);
-    if (st == WS_OK)
-        st = create_again(s, name, &fd, err);
-    for (uint64_t at = 0; st == WS_OK && at < bytes; at += COPY_CHUNK) {
-        const size_t n = bytes - at < COPY_CHUNK ? (size_t)(bytes - at) : COPY_CHUNK;
-        st = ws_os_pread(in, from, buf, n, at, err);
-        ws_stage_step();
-        if (st == WS_OK)
-            st = ws_os_pwrite(fd, s->target, buf, n, at, err);
-    }
-    if (fd >= 0 && close(fd) != 0 && st == WS_OK)
+        st = ws_stage_transfer(&t, true, err);
+    if (t.out >= 0 && close(t.out) != 0 && st == WS_OK)
         st = fail_at(s, name, errno, "write", err);
-    if (in >= 0)
-        close(in);
-    ws_free(buf);
-    return st == WS_OK ? note_put(s, name, bytes, err) : st;
+    close(t.in);
+    return st == WS_OK ? note_put(s, name, t.len, err) : st;
 }
 
 /* ---- journal and sync ---- */

@@ -73,6 +73,19 @@ ws_status ws_stage_exists(const ws_stage *s, ws_err *err);
 /** The target itself, links not followed; false when nothing is there. */
 bool ws_stage_stat(const ws_stage *s, struct stat *sb);
 
+/* ---- stage_clone.c ---- */
+
+/** Bytes of one open file on their way into another. */
+struct ws_transfer {
+    int out, in;
+    const char *target, *from; /* what errors name: of out and of in */
+    uint64_t offset, from_offset, len;
+};
+
+/** Share them where the file system can and they are all of the file @p whole, else
+ * have the kernel copy them, else read and write. WS_OK; WS_E_IO; WS_E_MEMORY. */
+ws_status ws_stage_transfer(const struct ws_transfer *t, bool whole, ws_err *err);
+
 /* ---- stage_commit.c ---- */
 
 /** Finish what a killed commit left: @p manifest is where it was to go, or "". */
