@@ -68,6 +68,9 @@ WS_API bool ws_parse_bytes(const char *s, uint64_t *out);
 WS_API bool ws_parse_real(const char *s, double *out);
 WS_API bool ws_parse_u64(const char *s, uint64_t *out);
 
+/** Parse exactly @p n bytes written as two hex digits each, of either case. */
+WS_API bool ws_parse_hex(const char *s, uint8_t *out, size_t n);
+
 #ifdef __cplusplus
 }
 #endif

@@ -137,7 +137,7 @@ size_t ws_json_unescape(const char *s, const char *stop, char *out)
         s++;
         if (*s != 'u' || stop - s < 5) {
             const char *f = strchr(from, *s);
-            *o++ = f == NULL || *f == '\0' ? *s : to[f - from];
+            *o++ = *(f == NULL || *f == '\0' ? s : to + (f - from));
             continue;
         }
         uint32_t c = hex4(s + 1);

@@ -279,6 +279,25 @@ bool ws_parse_u64(const char *s, uint64_t *out)
     return true;
 }
 
+static int hex_digit(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    c = (char)(c | 0x20);
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+bool ws_parse_hex(const char *s, uint8_t *out, size_t n)
+{
+    for (size_t i = 0; i < n; i++, s += 2) {
+        const int high = hex_digit(s[0]), low = high < 0 ? -1 : hex_digit(s[1]);
+        if (low < 0)
+            return false;
+        out[i] = (uint8_t)(high << 4 | low);
+    }
+    return *s == '\0';
+}
+
 bool ws_parse_bytes(const char *s, uint64_t *out)
 {
     static const struct {

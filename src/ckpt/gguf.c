@@ -488,6 +488,7 @@ static ws_status translate(struct gguf_file *g, struct info *x, size_t *unnamed)
         st = ws_gguf_add(g->c, &x->t, &x->place, x->at, g->in.err);
     if (st != WS_OK)
         ws_err_at(g->in.err, NULL, x->t.name, (int64_t)x->at);
+    x->t.name = NULL; // it may have been the one above
     return st;
 }
 

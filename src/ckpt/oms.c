@@ -77,26 +77,21 @@ static ws_manifest_file **in_order(const ws_manifest *m)
     return list;
 }
 
-static int hex_value(char c)
-{
-    return c <= '9' ? c - '0' : c - 'a' + 10;
-}
-
 /** Digest of all. */
 static bool root_digest(ws_manifest_file *const *files, size_t n, char out[65])
 {
     char xxh3[33];
+    bool good = true;
     ws_hasher *h = ws_hasher_new();
     if (h == NULL)
         return false;
     for (size_t i = 0; i < n; i++) {
-        unsigned char raw[32];
-        for (int k = 0; k < 32; k++)
-            raw[k] = (unsigned char)(hex_value(files[i]->sha256[2 * k]) << 4 |
-                                     hex_value(files[i]->sha256[2 * k + 1]));
-        ws_hasher_add(h, raw, sizeof raw);
+        uint8_t raw[32];
+        good = good && ws_parse_hex(files[i]->sha256, raw, sizeof raw);
+        if (good)
+            ws_hasher_add(h, raw, sizeof raw);
     }
-    const bool good = ws_hasher_end(h, out, xxh3);
+    good = ws_hasher_end(h, out, xxh3) && good;
     ws_hasher_free(h);
     return good;
 }

@@ -400,12 +400,14 @@ static ws_status tune_run(ws_run *run, void *args)
     const ws_status st = ws_tune_run(&r, &a->req, &run->ctx, &err);
 
     ws_run_flush(run);
-    if (r) {
-        run->usage = r->usage;
-        run->has_usage = true;
-        run->unchanged = r->unchanged;
-        result_json(run, a, r);
+    if (r == NULL) {
+        ws_run_fail(run, &err);
+        return st;
     }
+    run->usage = r->usage;
+    run->has_usage = true;
+    run->unchanged = r->unchanged;
+    result_json(run, a, r);
     if (st)
         ws_run_fail(run, &err);
     else if (a->req.estimate)

@@ -63,10 +63,9 @@ static ws_status row_begin(const struct ws_eval_args *a, const ws_model *m,
     return WS_OK;
 }
 
-static ws_status text_score(ws_run *run, const struct ws_eval_args *a,
-                            const ws_data_source *src, const ws_model *m,
-                            const ws_tokenizer *t, const ws_model *against,
-                            const struct ws_eval_row *row, ws_eval_score *out,
+static ws_status text_score(ws_run *run, const struct ws_eval_args *a, size_t i,
+                            const ws_model *m, const ws_tokenizer *t,
+                            const ws_model *against, struct ws_eval_row *row,
                             ws_err *err)
 {
     const ws_model_info *info = ws_model_info_of(m);
@@ -82,7 +81,7 @@ static ws_status text_score(ws_run *run, const struct ws_eval_args *a,
     ws_data_text text = { 0 };
     ws_data *d = NULL;
 
-    ws_status st = ws_data_open(&d, src, 1, t, &o, &run->ctx, err);
+    ws_status st = ws_data_open(&d, &a->source[i], 1, t, &o, &run->ctx, err);
     if (st == WS_OK)
         st = ws_data_text_get(d, 0, &text, err);
     if (st == WS_OK) {
@@ -93,7 +92,7 @@ static ws_status text_score(ws_run *run, const struct ws_eval_args *a,
                                  .scored = text.scored,
                                  .start = text.running ? NULL : text.start,
                                  .n_docs = text.n_docs };
-        st = ws_eval_run(m, against, &x, 1, &e, out, &run->ctx, err);
+        st = ws_eval_run(m, against, &x, 1, &e, &row->cell[i].s, &run->ctx, err);
     }
     ws_data_text_free(&text);
     ws_data_free(d);
@@ -106,14 +105,14 @@ static ws_status cell_score(ws_run *run, const struct ws_eval_args *a, size_t i,
                             ws_err *err)
 {
     struct ws_eval_cell *c = &row->cell[i];
-    const ws_data_source *src = &a->source[i];
+    const char *path = a->source[i].path;
     ws_questions q;
 
-    c->choices = ws_questions_are(src->path);
+    c->choices = ws_questions_are(path);
     if (!c->choices)
-        return text_score(run, a, src, m, t, against, row, &c->s, err);
+        return text_score(run, a, i, m, t, against, row, err);
     ws_status st =
-        ws_questions_open(&q, src->path, t, (ws_data_bos)a->bos.index, a->limit, err);
+        ws_questions_open(&q, path, t, (ws_data_bos)a->bos.index, a->limit, err);
     if (st)
         return st;
     st = ws_eval_choices(m, q.q, q.n, &c->c, &run->ctx, err);

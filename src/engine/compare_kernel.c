@@ -29,11 +29,11 @@
             step(lane[l], i);                                                          \
         memcpy(acc, lane, sizeof lane);                                                \
     }
-#define STEP_SUM(lane, i) (lane) += x[i]
-#define STEP_DOT(lane, i) (lane) += x[i] * y[i]
-#define STEP_MIN(lane, i) (lane) = x[i] < (lane) ? x[i] : (lane)
-#define STEP_MAX(lane, i) (lane) = x[i] > (lane) ? x[i] : (lane)
-#define STEP_ABS(lane, i) (lane) = fabs(x[i]) > (lane) ? fabs(x[i]) : (lane)
+#define STEP_SUM(lane, i) ((lane) += x[i])
+#define STEP_DOT(lane, i) ((lane) += x[i] * y[i])
+#define STEP_MIN(lane, i) ((lane) = x[i] < (lane) ? x[i] : (lane))
+#define STEP_MAX(lane, i) ((lane) = x[i] > (lane) ? x[i] : (lane))
+#define STEP_ABS(lane, i) ((lane) = fabs(x[i]) > (lane) ? fabs(x[i]) : (lane))
 DEFINE_LANES(lanes_sum, STEP_SUM)
 DEFINE_LANES(lanes_dot, STEP_DOT)
 DEFINE_LANES(lanes_min, STEP_MIN)

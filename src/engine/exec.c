@@ -229,16 +229,16 @@ static ws_status make_scratch(ws_exec *x, ws_err *err)
     return st;
 }
 
-ws_status ws_exec_new(ws_exec **out, const ws_plan *plan, ws_exec_mode mode,
-                      ws_pool *pool, ws_stage *stage, const int *ids, size_t first,
-                      size_t n, ws_err *err)
+ws_status ws_exec_new(ws_exec **out, const ws_plan *plan, ws_pool *pool,
+                      ws_stage *stage, const int *ids, size_t first, size_t n,
+                      ws_err *err)
 {
     ws_exec *x = ws_calloc(1, sizeof *x);
     if (x == NULL)
         return ws_fail(err, WS_E_MEMORY, "no memory for the executor");
     const int threads = ws_pool_size(pool);
     x->plan = plan;
-    x->mode = mode;
+    x->mode = stage == NULL ? WS_EXEC_NORMS : WS_EXEC_WRITE;
     x->pool = pool;
     x->stage = stage;
     x->ids = ids;
@@ -246,7 +246,7 @@ ws_status ws_exec_new(ws_exec **out, const ws_plan *plan, ws_exec_mode mode,
     x->end = first + n;
     x->n_slots = (size_t)threads * SLOTS_PER_THREAD;
     x->n_sums = ws_sums_count(plan->n_models);
-    x->hash = mode == WS_EXEC_WRITE;
+    x->hash = stage != NULL;
     x->window = plan->priv->exec.window;
     pthread_mutex_init(&x->writing, NULL);
     pthread_mutex_init(&x->lock, NULL);
@@ -459,7 +459,7 @@ static void close_slice(ws_exec *x, const struct unit *u, ws_scratch *s, double 
             sums[i] = ws_lanes_sum(&s->lanes[i]);
     for (size_t k = 0; k < pt->job.n_models; k++) {
         const ws_tally *t = &s->tally[k];
-        double *m = sums + WS_SUM_FIXED + WS_SUMS_PER_MODEL * pt->model_of[k];
+        double *m = sums + WS_SUM_FIXED + (size_t)WS_SUMS_PER_MODEL * pt->model_of[k];
         m[0] = (double)t->kept;
         m[1] = (double)t->dropped_small;
         m[2] = (double)t->dropped_large;

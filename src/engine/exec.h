@@ -64,11 +64,11 @@ typedef enum ws_exec_mode {
 
 typedef struct ws_exec ws_exec;
 
-/** Make an executor for tensors @p first .. first+n-1 of the plan. Stage may be NULL
- * for WS_EXEC_NORMS; @p ids are the staged files' (n_files). */
-ws_status ws_exec_new(ws_exec **out, const ws_plan *plan, ws_exec_mode mode,
-                      ws_pool *pool, ws_stage *stage, const int *ids, size_t first,
-                      size_t n, ws_err *err);
+/** Make an executor for tensors @p first .. first+n-1 of the plan: WS_EXEC_WRITE into the
+ * stage, whose files are @p ids (n_files), or WS_EXEC_NORMS where that is NULL. */
+ws_status ws_exec_new(ws_exec **out, const ws_plan *plan, ws_pool *pool,
+                      ws_stage *stage, const int *ids, size_t first, size_t n,
+                      ws_err *err);
 
 /** Take over what a resumed journal says is done. */
 ws_status ws_exec_resume(ws_exec *x, ws_err *err);

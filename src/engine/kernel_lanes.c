@@ -15,7 +15,7 @@ enum { LANES = 16 };
 /** x[i] y[i], or |x[i]| where y is NULL: each caller knows which. */
 static inline double term(const ws_real *x, const ws_real *y, size_t i)
 {
-    return y != NULL ? (double)x[i] * (double)y[i] : fabs((double)x[i]);
+    return y == NULL ? fabs((double)x[i]) : (double)x[i] * (double)y[i];
 }
 
 static inline __attribute__((always_inline)) void

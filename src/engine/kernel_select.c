@@ -195,11 +195,17 @@ static size_t outer_bin(const uint64_t *table, size_t n_bins, bool top)
     return b;
 }
 
+/** The share of all elements that a cut's rank is. */
+static double share_of(const struct select_state *st, const struct select_cut *c)
+{
+    return st->n == 0 ? 0.0 : (double)c->rank / (double)st->n;
+}
+
 /** The bracket of a cut, from the sample: ranks within BRACKET standard errors. */
 static void sample_bracket(const struct select_state *st, const struct select_series *s,
                            const struct select_cut *c, uint64_t *lo, uint64_t *hi)
 {
-    const double m = (double)s->seen, q = (double)c->rank / (double)st->n;
+    const double m = (double)s->seen, q = share_of(st, c);
     const double error = BRACKET * sqrt(m * q * (1.0 - q)) + 4.0;
     const double first = m * q - error, last = m * q + error;
     const size_t n_bins = bins_of(c);
@@ -242,7 +248,7 @@ static void digest_sample(const struct select_state *st, const struct select_ser
     if (most >> 1 > inside / 8)
         c->heavy = heavy;
 
-    const double rank = (double)s->seen * ((double)c->rank / (double)st->n);
+    const double rank = (double)s->seen * share_of(st, c);
     const uint64_t p = bin_lo(&all, find_bin(s->table, n_bins, rank, &before) % n_bins);
     keep_around(st, c, p < c->lo ? 0 : (size_t)((p - c->lo) >> c->shift));
 }

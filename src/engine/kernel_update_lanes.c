@@ -113,10 +113,11 @@ enum { STEP = 512 };
 WS_HOT static void mix_sum(const struct mix *m, void *const *x, size_t at, size_t n,
                            ws_real *mixed)
 {
+    memset(mixed, 0, n * sizeof *mixed);
     for (size_t k = 0; k < m->n_models; k++) {
         const ws_real *v = (const ws_real *)x[k] + at, c = m->coefficient[k];
         for (size_t i = 0; i < n; i++)
-            mixed[i] = (k == 0 ? (ws_real)0 : mixed[i]) + c * v[i];
+            mixed[i] += c * v[i];
     }
 }
 
@@ -127,12 +128,12 @@ WS_HOT static void mix_groups(const ws_groups *g, size_t n_models, uint64_t firs
 {
     uint32_t group[STEP];
     ws_random_groups(&g->key, g->n, first, group, n);
+    memset(mixed, 0, n * sizeof *mixed);
     for (size_t k = 0; k < n_models; k++) {
         const ws_real *v = (const ws_real *)x[k] + at;
         const double *weight = g->weight + k * g->n;
         for (size_t i = 0; i < n; i++)
-            mixed[i] =
-                (k == 0 ? (ws_real)0 : mixed[i]) + (ws_real)weight[group[i]] * v[i];
+            mixed[i] += (ws_real)weight[group[i]] * v[i];
     }
 }
 
@@ -141,16 +142,17 @@ WS_HOT static void mix_groups(const ws_groups *g, size_t n_models, uint64_t firs
 WS_HOT static void mix_consensus(const struct mix *m, void *const *x, size_t at,
                                  size_t n, ws_real *mixed)
 {
-    ws_real sum[STEP], share[STEP];
+    ws_real sum[STEP], share[STEP] = { 0 };
     mix_sum(m, x, at, n, sum);
+    memset(mixed, 0, n * sizeof *mixed);
     for (size_t k = 0; k < m->n_models; k++) {
         const ws_real *v = (const ws_real *)x[k] + at, c = m->coefficient[k],
                       w = m->weight[k];
         for (size_t i = 0; i < n; i++) {
             const ws_real t = c * v[i], signed_t = sum[i] >= (ws_real)0 ? t : -t;
             const bool agrees = signed_t > (ws_real)0;
-            mixed[i] = (k == 0 ? (ws_real)0 : mixed[i]) + (agrees ? t : (ws_real)0);
-            share[i] = (k == 0 ? (ws_real)0 : share[i]) + (agrees ? w : (ws_real)0);
+            mixed[i] += agrees ? t : (ws_real)0;
+            share[i] += agrees ? w : (ws_real)0;
         }
     }
     if (m->normalize)

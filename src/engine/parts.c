@@ -169,15 +169,8 @@ static unsigned count_parts(ws_plan *plan)
 /** A digest of 32 hex digits. */
 static bool parse_digest(const cJSON *item, ws_xxh128 *out)
 {
-    if (!cJSON_IsString(item) || strlen(item->valuestring) != 32)
-        return false;
-    for (size_t i = 0; i < 16; i++) {
-        unsigned byte;
-        if (sscanf(item->valuestring + 2 * i, "%2x", &byte) != 1)
-            return false;
-        out->b[i] = (uint8_t)byte;
-    }
-    return true;
+    return cJSON_IsString(item) &&
+           ws_parse_hex(item->valuestring, out->b, sizeof out->b);
 }
 
 /** The digests of tensor @p name from its entry. */

@@ -141,7 +141,7 @@ static void report_memory(ws_plan *plan, uint64_t limit)
         ws_diag_report(plan->priv->errors, WS_E_MEMORY, NULL,
                        "needs at least %s of memory, the limit is %s", want, have);
     ws_err_hint(e, "--max-memory %lluMiB",
-                (unsigned long long)((plan->cost.memory_floor >> 20) + 1));
+                (unsigned long long)(plan->cost.memory_floor >> 20) + 1);
 }
 
 static void check_disk(ws_plan *plan)

@@ -88,9 +88,9 @@ struct ws_plan_priv {
     const uint32_t *layer_from; /**< (n_layer_from) layers were stacked: the number of
                                    each in the model whose config is carried */
     size_t n_layer_from;
-    uint32_t donor_layers;              /**< that this model has */
+    uint32_t donor_layers;            /**< that this model has */
     const struct ws_vocab_map *vocab; /**< NULL when vocabularies are left alone */
-    const char *vocab_json; /**< what was asked of them, for wsurg.recipe; or NULL */
+    const char *vocab_json;    /**< what was asked of them, for wsurg.recipe; or NULL */
     const char *chat_template; /**< text to write; NULL: as carried */
     struct ws_recipe_plan *recipe_plan; /**< recipe_plan.c; NULL without a recipe */
     /** recipe_stages.c: shared by the plans of a recipe's documents; NULL: none of them
@@ -182,9 +182,9 @@ void ws_plan_recipe_rules_end(ws_plan *plan);
 void ws_recipe_slice_inputs(ws_plan *plan);
 
 /** plan_coefficients.c: the file, checked against the inputs; the values of the tensor
- * @p name, all but the weights those of @p values. */
+ * @p name, all but the weights those of @p given. */
 void ws_plan_coefficients(ws_plan *plan);
-const ws_value *ws_plan_coefficient_values(ws_plan *plan, const ws_value *values,
+const ws_value *ws_plan_coefficient_values(ws_plan *plan, const ws_value *given,
                                            const char *name);
 /** Those of the groups of tensor @p name, of inputs model_of[0 .. n-1]; NULL: its
  * weights are the tensor's. */

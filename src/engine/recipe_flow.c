@@ -175,7 +175,7 @@ void ws_flow_free(ws_flow *f)
         f->free = l->next;
         lent_free(f, l);
     }
-    for (size_t i = 0; i < f->n_held; i++)
+    for (size_t i = 0; f->held != NULL && i < f->n_held; i++)
         ws_free(f->held[i].state);
     ws_free(f->held);
     ws_plan_free(f->plan);

@@ -91,8 +91,8 @@ static ws_status lines_auto(struct run *run, ws_err *err)
 {
     ws_plan *plan = run->plan;
     ws_exec *x = NULL;
-    ws_status st = ws_exec_new(&x, plan, WS_EXEC_NORMS, run->pool, NULL, NULL, 0,
-                               plan->n_tensors, err);
+    ws_status st =
+        ws_exec_new(&x, plan, run->pool, NULL, NULL, 0, plan->n_tensors, err);
     if (st == WS_OK)
         st = ws_exec_run(x, err);
     double total = 0.0, update = 0.0;
@@ -175,8 +175,8 @@ static ws_status open_files(struct run *run, ws_err *err)
 /** Stream everything; the executor's peak and bytes go into the usage. */
 static ws_status stream(struct run *run, ws_result *r, ws_err *err)
 {
-    ws_status st = ws_exec_new(&run->exec, run->plan, WS_EXEC_WRITE, run->pool,
-                               run->stage, run->ids, run->first, run->n, err);
+    ws_status st = ws_exec_new(&run->exec, run->plan, run->pool, run->stage, run->ids,
+                               run->first, run->n, err);
     if (st == WS_OK && ws_stage_resumed(run->stage))
         st = ws_exec_resume(run->exec, err);
     if (st == WS_OK)

@@ -195,7 +195,7 @@ static size_t NAME(sums_fast)(const ws_tile *t, const void *back, const ws_job *
     const size_t k = job->n_models, n = t->n / BLOCK * BLOCK;
     const ws_method *m = job->method;
     const bool rows = m->unit != NULL && m->unit(job) != WS_UNIT_ELEMENT;
-    if (k > 4 || n_models > WS_GRAM_MODELS || (rows && job->row % BLOCK != 0))
+    if (k == 0 || k > 4 || n_models > WS_GRAM_MODELS || (rows && job->row % BLOCK != 0))
         return 0;
     struct NAME(run) r = { t->base, t->out, back, { NULL } };
     ws_lanes *sum[3 + 10] = { &lanes[WS_SUM_BASE_SQ], &lanes[WS_SUM_UPDATE_SQ],
@@ -230,8 +230,8 @@ static void NAME(add_gram)(const ws_tile *t, const ws_job *job,
         NAME(ws_delta)(d, (const REAL *)t->in[k] + i, base, n);
         for (size_t p = full ? 0 : k; p <= k; p++)
             NAME(ws_lanes_add_dot)
-            (&lanes[ws_sums_pair(n_models, model_of[k], model_of[p])], d,
-             delta[full ? p : 0], n);
+        (&lanes[ws_sums_pair(n_models, model_of[k], model_of[p])], d,
+         delta[full ? p : 0], n);
     }
 }
 

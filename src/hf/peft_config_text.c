@@ -124,17 +124,24 @@ static void put_pattern(ws_buf *b, const ws_adapter_spec *s, const struct common
     ws_buf_puts(b, any ? "\n  }" : "{}");
 }
 
-/** Modules of the copies that are no plain biases, each once and sorted; how many. */
-static size_t saved_list(const ws_adapter_spec *s, ws_arena *arena, const char **list)
+/** Modules of the copies that are no plain biases, each once and sorted; how many.
+ * The buffer fails when there is no memory for them. */
+static size_t saved_list(const ws_adapter_spec *s, ws_arena *arena, const char **list,
+                         ws_buf *b)
 {
     size_t n = 0, kept = 0;
     for (size_t i = 0; i < s->n_copies; i++) {
         const char *name = s->copies[i].name, *dot = strrchr(name, '.');
         const size_t len = dot == NULL ? strlen(name) : (size_t)(dot - name);
-        char *module = s->copies[i].bias ? NULL : ws_arena_alloc(arena, len + 1);
-        if (module == NULL)
+        if (s->copies[i].bias)
             continue;
+        char *module = ws_arena_alloc(arena, len + 1);
+        if (module == NULL) {
+            b->failed = true;
+            break;
+        }
         memcpy(module, name, len);
+        module[len] = '\0';
         list[n++] = module;
     }
     qsort((void *)list, n, sizeof *list, compare_text);
@@ -168,7 +175,7 @@ ws_status ws_peft_config_text(ws_buf *b, const ws_adapter_spec *s, ws_err *err)
     put_number(b, usual.alpha);
     ws_buf_puts(b, ",\n  \"lora_bias\": false,\n  \"lora_dropout\": 0.0,\n"
                    "  \"modules_to_save\": ");
-    put_list(b, list, saved_list(s, &arena, list));
+    put_list(b, list, saved_list(s, &arena, list, b));
     ws_buf_printf(b, ",\n  \"peft_type\": \"LORA\",\n  \"r\": %lld",
                   (long long)usual.r);
     ws_buf_puts(b, ",\n  \"rank_pattern\": ");

@@ -420,13 +420,14 @@ ws_status ws_adapter_sink_create(ws_adapter_sink **out, const ws_adapter_spec *s
     return st;
 }
 
-/** A and B of module @p k. */
-static void factors_of(ws_adapter_sink *s, size_t k, struct item *out[2])
+/** A and B of module @p k; false when it has not both. */
+static bool factors_of(ws_adapter_sink *s, size_t k, struct item *out[2])
 {
     size_t n = 0;
     for (size_t i = 2 * k; i < s->w.n && n < 2; i++) // magnitudes may stand between
         if (s->w.items[i].copy == NULL && s->w.items[i].module == k)
             out[n++] = &s->w.items[i];
+    return n == 2;
 }
 
 ws_status ws_adapter_sink_put(ws_adapter_sink *s, size_t k, const float *a,
@@ -434,7 +435,8 @@ ws_status ws_adapter_sink_put(ws_adapter_sink *s, size_t k, const float *a,
 {
     struct item *pair[2] = { NULL, NULL };
     const float *const numbers[2] = { a, b };
-    factors_of(s, k, pair);
+    if (!factors_of(s, k, pair))
+        return ws_fail(err, WS_E_INTERNAL, "module %zu has not two factors", k);
     ws_status st = WS_OK;
     for (int i = 0; i < 2 && st == WS_OK; i++) {
         pair[i]->floats = numbers[i];
@@ -449,8 +451,7 @@ ws_status ws_adapter_sink_put(ws_adapter_sink *s, size_t k, const float *a,
 void ws_adapter_sink_done(ws_adapter_sink *s, size_t k, const ws_xxh128 digests[2])
 {
     struct item *pair[2] = { NULL, NULL };
-    factors_of(s, k, pair);
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; factors_of(s, k, pair) && i < 2; i++) {
         pair[i]->digest = digests[i];
         pair[i]->done = true;
     }

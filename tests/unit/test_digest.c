@@ -6,12 +6,27 @@
 
 #include "st_fixture.h"
 #include "wsurg/digest.h"
+#include "wsurg/text.h"
 
 static void assert_hex(ws_xxh128 h, const char *want)
 {
     char hex[33];
     ws_xxh128_hex(h, hex);
     assert_string_equal(hex, want);
+}
+
+static void hex_is_parsed_exactly(void **state)
+{
+    (void)state;
+    uint8_t b[2] = { 0 };
+    assert_true(ws_parse_hex("0aFe", b, 2));
+    assert_int_equal(b[0], 0x0a);
+    assert_int_equal(b[1], 0xfe);
+    assert_false(ws_parse_hex("0aF", b, 2));
+    assert_false(ws_parse_hex("0aFe0", b, 2));
+    assert_false(ws_parse_hex("0aFg", b, 2));
+    assert_false(ws_parse_hex("0x1f", b, 2));
+    assert_false(ws_parse_hex("", b, 1));
 }
 
 static uint64_t slice_len(int rank, uint64_t a, uint64_t b, uint64_t c)
@@ -218,6 +233,7 @@ static void file_cut_while_read_names_the_tensor(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(hex_is_parsed_exactly),
         cmocka_unit_test(slices_are_whole_rows),
         cmocka_unit_test(empty_tensors_have_no_slices),
         cmocka_unit_test(slices_of_half_bytes_round_down),
