@@ -64,8 +64,8 @@ typedef enum ws_exec_mode {
 
 typedef struct ws_exec ws_exec;
 
-/** Make an executor for tensors @p first .. first+n-1 of the plan: WS_EXEC_WRITE into the
- * stage, whose files are @p ids (n_files), or WS_EXEC_NORMS where that is NULL. */
+/** Make an executor for tensors @p first .. first+n-1 of the plan: WS_EXEC_WRITE into
+ * the stage, whose files are @p ids (n_files), or WS_EXEC_NORMS where that is NULL. */
 ws_status ws_exec_new(ws_exec **out, const ws_plan *plan, ws_pool *pool,
                       ws_stage *stage, const int *ids, size_t first, size_t n,
                       ws_err *err);

@@ -430,7 +430,7 @@ static ws_status fill(struct source *s, ws_ckpt *c, ws_err *err)
                 continue;
             if (t->kind == WS_TV_KIND_SAME) {
                 ws_fail(err, WS_E_MISSING, "the base lacks the tensor");
-                st = ws_err_at(err, ws_ckpt_path(s->vectors[k]->file), t->t.name, -1);
+                ws_err_at(err, ws_ckpt_path(s->vectors[k]->file), t->t.name, -1);
                 st = WS_E_MISSING;
             } else {
                 st = add(s, c, NULL, t->t.name, err);
