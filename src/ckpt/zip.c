@@ -4,7 +4,7 @@
  * End record -> zip64 records -> central directory -> the local header of every member.
  * Rules: formats.md 4.1; layouts: APPNOTE.TXT 6.3 sections 4.3.6-4.3.16, 4.5.3.
  */
-#include "ckpt/zip.h"
+#include "ckpt/zip_write.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -268,10 +268,13 @@ static ws_status read_entry(const struct reader *r, const unsigned char *e, size
     return check_local(r, m, e, local, p->offset);
 }
 
-static int by_folded_name(const void *a, const void *b)
+bool ws_zip_name_good(const char *name)
 {
-    const char *x = (*(const ws_zip_member *const *)a)->name;
-    const char *y = (*(const ws_zip_member *const *)b)->name;
+    return plain_name(name, strlen(name));
+}
+
+int ws_zip_name_compare(const char *x, const char *y)
+{
     for (; *x != '\0' || *y != '\0'; x++, y++) {
         const int cx = *x >= 'A' && *x <= 'Z' ? *x + 32 : (unsigned char)*x;
         const int cy = *y >= 'A' && *y <= 'Z' ? *y + 32 : (unsigned char)*y;
@@ -279,6 +282,12 @@ static int by_folded_name(const void *a, const void *b)
             return cx - cy;
     }
     return 0;
+}
+
+static int by_folded_name(const void *a, const void *b)
+{
+    return ws_zip_name_compare((*(const ws_zip_member *const *)a)->name,
+                               (*(const ws_zip_member *const *)b)->name);
 }
 
 static int by_offset(const void *a, const void *b)

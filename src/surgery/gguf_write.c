@@ -5,19 +5,14 @@
  * whole rows, in any order on all threads, are read, brought into GGUF's layout,
  * converted and written to their places.
  */
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "base/hash.h"
 #include "base/json.h"
 #include "base/os.h"
-#include "base/pool.h"
 #include "ckpt/gguf.h"
-#include "ckpt/stage.h"
-#include "ckpt/stage_manifest.h"
 #include "surgery/gguf_head.h"
+#include "surgery/one_file.h"
 #include "surgery/taskvec_write.h"
 #include "wsurg/digest.h"
 #include "wsurg/wsurg.h"
@@ -44,25 +39,12 @@ struct item {
 };
 
 struct job {
-    const ws_gguf_req *req;
-    const ws_ctx *ctx;
-    ws_ckpt *model;
+    ws_one_file f; // first: its functions are given this
     ws_gguf_model m;
     ws_gguf_pairs pairs;
     ws_buf head; // the whole header, padded
     struct item *items;
-    size_t n, n_chunks, skipped;
-    ws_stage *stage;
-    ws_pool *pool;
-    int id; // of the staged file
-    uint64_t bytes;
-    unsigned char *buffers; // (threads) of 3 * widest
-    uint64_t widest;        // bytes of the largest chunk in any form
-    atomic_ullong saturated;
-    atomic_bool failed;
-    pthread_mutex_t lock;
-    ws_status status;
-    ws_err err;
+    size_t n, skipped;
 };
 
 static ws_status no_memory(ws_err *err)
@@ -96,24 +78,24 @@ static bool is_buffer(const ws_gguf_model *m, const ws_tensor *t)
 static ws_status choose_type(const struct job *j, struct item *x, ws_err *err)
 {
     const ws_dtype has = x->t->dtype;
-    static const uint32_t wanted[] = { [WS_GGUF_AS_F32] = WS_GGUF_F32,
-                                       [WS_GGUF_AS_F16] = WS_GGUF_F16,
-                                       [WS_GGUF_AS_BF16] = WS_GGUF_BF16,
-                                       [WS_GGUF_AS_Q8_0] = WS_GGUF_Q8_0 };
+    static const uint32_t wanted[] = { [WS_AS_F32] = WS_GGUF_F32,
+                                       [WS_AS_F16] = WS_GGUF_F16,
+                                       [WS_AS_BF16] = WS_GGUF_BF16,
+                                       [WS_AS_Q8_0] = WS_GGUF_Q8_0 };
     if (!ws_dtype_info(has)->arithmetic) {
         ws_fail(err, WS_E_DTYPE, "tensor is %s: not written as GGUF",
                 ws_dtype_info(has)->name);
-        return ws_err_at(err, j->req->model, x->t->name, -1), WS_E_DTYPE;
+        return ws_err_at(err, j->f.req->model, x->t->name, -1), WS_E_DTYPE;
     }
     if (x->t->rank < 2 || ends_with(x->name, "_norm.weight") ||
         strcmp(x->name, "position_embd.weight") == 0)
         x->id = WS_GGUF_F32;
-    else if (j->req->as == WS_GGUF_AS_KEEP)
+    else if (j->f.req->as == WS_AS_KEEP)
         x->id = has == WS_DT_F16    ? WS_GGUF_F16
                 : has == WS_DT_BF16 ? WS_GGUF_BF16
                                     : WS_GGUF_F32;
     else
-        x->id = wanted[j->req->as];
+        x->id = wanted[j->f.req->as];
     if (x->id == WS_GGUF_Q8_0 && x->row % 32 != 0)
         x->id = WS_GGUF_F16;
     x->type = ws_gguf_type_at(x->id);
@@ -127,7 +109,7 @@ static ws_status set_rows(const struct job *j, struct item *x, ws_err *err)
     const bool turned = x->layout == WS_GGUF_TRANSPOSED;
     if (t->rank > 4 || (turned && t->rank != 2) || t->n_elements == 0) {
         ws_fail(err, WS_E_SHAPE, "tensor has a shape that is not written as GGUF");
-        return ws_err_at(err, j->req->model, t->name, -1), WS_E_SHAPE;
+        return ws_err_at(err, j->f.req->model, t->name, -1), WS_E_SHAPE;
     }
     x->row = t->rank == 0 ? 1 : t->shape[turned ? 0 : t->rank - 1];
     x->rows = t->n_elements / x->row;
@@ -139,7 +121,7 @@ static ws_status set_rows(const struct job *j, struct item *x, ws_err *err)
         ws_fail(err, WS_E_SHAPE,
                 "%llu rows are no %llu heads of an even number of rows each",
                 (unsigned long long)rows, (unsigned long long)heads);
-        return ws_err_at(err, j->req->model, t->name, -1), WS_E_SHAPE;
+        return ws_err_at(err, j->f.req->model, t->name, -1), WS_E_SHAPE;
     }
     x->head = rows / heads;
     if (t->rank == 1) { // of a bias each number is a row
@@ -154,7 +136,7 @@ static ws_status plan_item(struct job *j, struct item *x, ws_err *err)
     if (!ws_gguf_from_hf(j->m.architecture, x->t->name, x->name, &x->layout)) {
         ws_fail(err, WS_E_UNSUPPORTED, "tensor has no name in GGUF's architecture '%s'",
                 j->m.architecture);
-        return ws_err_at(err, j->req->model, x->t->name, -1), WS_E_UNSUPPORTED;
+        return ws_err_at(err, j->f.req->model, x->t->name, -1), WS_E_UNSUPPORTED;
     }
     ws_status st = set_rows(j, x, err);
     if (st == WS_OK)
@@ -162,27 +144,27 @@ static ws_status plan_item(struct job *j, struct item *x, ws_err *err)
     if (st != WS_OK)
         return st;
     x->bytes = x->t->n_elements / x->type->block * x->type->bytes;
-    x->offset = j->bytes;
-    j->bytes = align(j->bytes + x->bytes);
+    x->offset = j->f.bytes;
+    j->f.bytes = align(j->f.bytes + x->bytes);
     x->chunk_rows = x->row >= CHUNK ? 1 : CHUNK / x->row;
-    x->first_chunk = j->n_chunks;
-    j->n_chunks += (size_t)((x->rows + x->chunk_rows - 1) / x->chunk_rows);
+    x->first_chunk = j->f.n_chunks;
+    j->f.n_chunks += (size_t)((x->rows + x->chunk_rows - 1) / x->chunk_rows);
     const uint64_t rows = x->rows < x->chunk_rows ? x->rows : x->chunk_rows;
-    if (rows * x->row * 8 > j->widest)
-        j->widest = rows * x->row * 8;
+    if (rows * x->row * 8 > j->f.widest)
+        j->f.widest = rows * x->row * 8;
     return WS_OK;
 }
 
 static ws_status plan_items(struct job *j, ws_err *err)
 {
-    const size_t n = ws_ckpt_count(j->model);
+    const size_t n = ws_ckpt_count(j->f.model);
     ws_status st = WS_OK;
     j->items = ws_calloc(n + 1, sizeof *j->items);
     if (j->items == NULL)
         return no_memory(err);
     for (size_t i = 0; st == WS_OK && i < n; i++) {
         struct item *x = &j->items[j->n];
-        x->t = ws_ckpt_tensor(j->model, i);
+        x->t = ws_ckpt_tensor(j->f.model, i);
         if (is_buffer(&j->m, x->t)) {
             j->skipped++;
             continue;
@@ -231,7 +213,7 @@ static void put_head(struct job *j)
         ws_buf_putc(&j->head, '\0');
     for (size_t i = 0; i < j->n; i++)
         j->items[i].offset += j->head.n;
-    j->bytes += j->head.n;
+    j->f.bytes += j->head.n;
 }
 
 /* ---- chunks ---- */
@@ -246,7 +228,7 @@ static ws_status read_rows(const struct job *j, const struct item *x, uint64_t f
     ws_status st = WS_OK;
     if (x->layout == WS_GGUF_TRANSPOSED) {
         for (uint64_t i = 0; st == WS_OK && i < x->row; i++) {
-            st = ws_ckpt_read(j->model, x->t, (i * x->rows + first) * size,
+            st = ws_ckpt_read(j->f.model, x->t, (i * x->rows + first) * size,
                               (size_t)n * size, tmp, err);
             for (uint64_t k = 0; st == WS_OK && k < n; k++)
                 memcpy(dst + k * row + i * size, tmp + k * size, size);
@@ -254,27 +236,13 @@ static ws_status read_rows(const struct job *j, const struct item *x, uint64_t f
         return st;
     }
     if (x->head == 0)
-        return ws_ckpt_read(j->model, x->t, first * row, (size_t)n * row, dst, err);
+        return ws_ckpt_read(j->f.model, x->t, first * row, (size_t)n * row, dst, err);
     for (uint64_t i = 0; st == WS_OK && i < n; i++) {
         const uint64_t head = (first + i) / x->head, k = (first + i) % x->head;
         const uint64_t from = head * x->head + k % 2 * (x->head / 2) + k / 2;
-        st = ws_ckpt_read(j->model, x->t, from * row, row, dst + i * row, err);
+        st = ws_ckpt_read(j->f.model, x->t, from * row, row, dst + i * row, err);
     }
     return st;
-}
-
-static ws_status check_tally(struct job *j, const struct item *x,
-                             const ws_store_tally *tally, ws_err *err)
-{
-    const ws_write_opts *w = &j->req->write;
-    const bool blocks = x->id == WS_GGUF_Q8_0;
-    if (tally->not_finite > 0 && (blocks || !w->allow_nonfinite))
-        ws_fail(err, WS_E_NOT_FINITE, "tensor holds NaN or infinity");
-    else if (tally->overflowed > 0 && w->overflow == WS_OVERFLOW_ERROR)
-        ws_fail(err, WS_E_NOT_FINITE, "a value overflows %s", x->type->name);
-    else
-        return atomic_fetch_add(&j->saturated, tally->overflowed), WS_OK;
-    return ws_err_at(err, j->req->model, x->t->name, -1), WS_E_NOT_FINITE;
 }
 
 /** From the model's dtype at @p src to the type of the file; returns where it is. */
@@ -290,7 +258,7 @@ static ws_status convert(struct job *j, const struct item *x, unsigned char *src
     ws_to_f32(x->t->dtype, src, f, n);
     if (x->id != WS_GGUF_Q8_0) {
         ws_from_f32(x->type->dtype, f, src, n, &tally);
-        return check_tally(j, x, &tally, err);
+        return ws_one_file_tally(&j->f, x->t, x->type->name, &tally, false, err);
     }
     // finite, and a scale within F16
     const float most = 127.0f * 65504.0f;
@@ -301,7 +269,8 @@ static ws_status convert(struct job *j, const struct item *x, unsigned char *src
             f[i] = f[i] > 0 ? most : -most;
         }
     }
-    const ws_status st = check_tally(j, x, &tally, err);
+    const ws_status st =
+        ws_one_file_tally(&j->f, x->t, x->type->name, &tally, true, err);
     for (size_t b = 0; st == WS_OK && b < n / 32; b++)
         ws_gguf_q8_0(f + 32 * b, src + b * WS_Q8_0_BYTES);
     return st;
@@ -320,57 +289,24 @@ static const struct item *item_of(const struct job *j, size_t chunk)
     return &j->items[lo];
 }
 
-static bool stopped(const ws_ctx *ctx)
+static ws_status write_chunk(ws_one_file *f, size_t chunk, unsigned char *buf,
+                             uint64_t *note, ws_err *err)
 {
-    return ctx != NULL && ctx->stop != NULL && atomic_load(ctx->stop) != 0;
-}
-
-static void write_chunk(void *arg, size_t chunk, int thread)
-{
-    struct job *j = arg;
+    struct job *j = (struct job *)f;
     const struct item *x = item_of(j, chunk);
-    unsigned char *buf = j->buffers + (size_t)thread * 3 * (size_t)j->widest, *out;
+    unsigned char *out;
     const uint64_t first = (chunk - x->first_chunk) * x->chunk_rows;
     const uint64_t n =
         x->rows - first < x->chunk_rows ? x->rows - first : x->chunk_rows;
     const uint64_t at = first * x->row / x->type->block * x->type->bytes;
     const size_t bytes = (size_t)(n * x->row / x->type->block * x->type->bytes);
-    ws_err err = WS_ERR_INIT;
-    if (atomic_load(&j->failed))
-        return;
-    ws_status st = stopped(j->ctx)
-                       ? ws_fail(&err, WS_E_INTERRUPTED, "interrupted")
-                       : read_rows(j, x, first, n, buf, buf + j->widest, &err);
+    (void)note;
+    ws_status st = read_rows(j, x, first, n, buf, buf + f->widest, err);
     if (st == WS_OK)
-        st = convert(j, x, buf, (size_t)(n * x->row), buf + 2 * j->widest, &out, &err);
-    if (st == WS_OK)
-        st = ws_stage_write(j->stage, j->id, out, bytes, x->offset + at, &err);
-    if (st == WS_OK)
-        return;
-    pthread_mutex_lock(&j->lock);
-    if (j->status == WS_OK) {
-        j->status = st;
-        j->err = err;
-    }
-    atomic_store(&j->failed, true);
-    pthread_mutex_unlock(&j->lock);
-}
-
-static ws_status write_chunks(struct job *j, ws_err *err)
-{
-    ws_ctx less;
-    ws_status st = ws_tv_ctx(&less, j->ctx, 3 * (size_t)j->widest, 0, err);
-    if (st == WS_OK)
-        st = ws_pool_new(&j->pool, less.threads, err);
-    if (st != WS_OK)
-        return st;
-    j->buffers = ws_calloc((size_t)ws_pool_size(j->pool), 3 * (size_t)j->widest + 1);
-    if (j->buffers == NULL)
-        return no_memory(err);
-    ws_pool_for(j->pool, j->n_chunks, write_chunk, j);
-    if (j->status != WS_OK && err != NULL)
-        *err = j->err;
-    return j->status;
+        st = convert(j, x, buf, (size_t)(n * x->row), buf + 2 * f->widest, &out, err);
+    return st == WS_OK
+               ? ws_stage_write(f->stage, f->id, out, bytes, x->offset + at, err)
+               : st;
 }
 
 /* ---- the file ---- */
@@ -378,10 +314,10 @@ static ws_status write_chunks(struct job *j, ws_err *err)
 /** config.json of the model, or of the directory asked for. */
 static ws_status read_config(struct job *j, ws_err *err)
 {
-    const char *from = j->req->write.companions_from;
+    const char *from = j->f.req->write.companions_from;
     size_t len = 0;
     char *own = NULL;
-    const char *text = ws_ckpt_config(j->model, &len);
+    const char *text = ws_ckpt_config(j->f.model, &len);
     ws_status st = WS_OK;
     if (from != NULL) {
         ws_buf path = { 0 };
@@ -396,150 +332,92 @@ static ws_status read_config(struct job *j, ws_err *err)
         ws_err_hint(err, "--companions-from DIR, where it is");
     }
     if (st == WS_OK)
-        st = ws_gguf_from_config(&j->m, &j->pairs, ws_ckpt_label(j->model), text, len,
+        st = ws_gguf_from_config(&j->m, &j->pairs, ws_ckpt_label(j->f.model), text, len,
                                  err);
     if (st != WS_OK)
-        ws_err_at(err, from != NULL ? from : j->req->model, NULL, -1);
+        ws_err_at(err, from != NULL ? from : j->f.req->model, NULL, -1);
     ws_free(own);
     return st;
 }
 
-/** Where the output came from, and the key that a resumed run must match. */
-static ws_status put_provenance(struct job *j, char key[33], ws_err *err)
+/** Where the output came from. */
+static ws_status put_provenance(struct job *j, ws_err *err)
 {
     static const char *const words[] = { "keep", "f32", "f16", "bf16", "q8_0" };
     ws_buf recipe = { 0 }, inputs = { 0 };
     char digest[48];
-    ws_status st = ws_ckpt_digest_text(j->model, j->ctx, digest, err);
+    if (!j->f.req->write.provenance)
+        return WS_OK;
+    ws_status st = ws_ckpt_digest_text(j->f.model, j->f.ctx, digest, err);
     if (st != WS_OK)
         return st;
     ws_buf_printf(&recipe,
                   "{\"schema\":\"wsurg-recipe/1\",\"command\":\"convert\",\"to\":"
                   "\"gguf\",\"dtype\":\"%s\"}",
-                  words[j->req->as]);
-    ws_tv_input_add(&inputs, "model", ws_ckpt_label(j->model), digest);
+                  words[j->f.req->as]);
+    ws_tv_input_add(&inputs, "model", ws_ckpt_label(j->f.model), digest);
     ws_buf_putc(&inputs, ']');
     if (recipe.failed || inputs.failed) {
         st = no_memory(err);
-    } else if (j->req->write.provenance) {
+    } else {
         ws_gguf_pair_text(&j->pairs, "wsurg.inputs", inputs.p);
         ws_gguf_pair_text(&j->pairs, "wsurg.recipe", recipe.p);
         ws_gguf_pair_text(&j->pairs, "wsurg.version", ws_version());
-    }
-    if (st == WS_OK) {
-        ws_buf_puts(&recipe, inputs.p);
-        ws_xxh128_hex(ws_xxh3(recipe.p, recipe.n), key);
     }
     ws_buf_free(&recipe);
     ws_buf_free(&inputs);
     return st;
 }
 
-static ws_status open_stage(struct job *j, const char *key, ws_err *err)
+static ws_status run(struct job *j, const ws_convert_req *req, const ws_ctx *ctx,
+                     ws_convert_result *r, ws_err *err)
 {
-    const ws_write_opts *w = &j->req->write;
-    const char *home = ws_ckpt_home(j->model);
-    const ws_stage_opts o = { .target = w->out,
-                              .force = w->force,
-                              .key = key,
-                              .inputs = &home,
-                              .n_inputs = 1,
-                              .manifest = w->manifest };
-    ws_status st =
-        ws_stage_open(&j->stage, &o, j->ctx == NULL ? NULL : j->ctx->warnings, err);
-    if (st == WS_OK)
-        st = ws_stage_file(j->stage, "", j->bytes, &j->id, err);
-    if (st == WS_OK)
-        st = ws_stage_write(j->stage, j->id, j->head.p, j->head.n, 0, err);
-    return st;
-}
-
-/** Sync, digest, and make it appear. */
-static ws_status show(struct job *j, ws_gguf_result *r, ws_err *err)
-{
-    const char *asked = j->req->write.manifest;
-    const bool none = asked != NULL && strcmp(asked, "none") == 0;
-    ws_manifest *m = NULL;
-    ws_status st = ws_stage_sync(j->stage, err);
-    if (st == WS_OK)
-        st = ws_manifest_from_stage(&m, j->stage, j->pool, j->ctx, NULL, NULL, err);
-    if (st == WS_OK && !none) {
-        r->strings = asked != NULL ? ws_strdup(asked)
-                                   : ws_stage_manifest_path(j->req->write.out, false);
-        r->manifest = r->strings;
-        st = r->strings == NULL ? no_memory(err) : WS_OK;
-    }
-    if (st == WS_OK)
-        st = ws_ckpt_recheck(j->model, err);
-    if (st == WS_OK && m->n_files == 1) {
-        r->output.path = j->req->write.out;
-        r->output.bytes = m->files[0].bytes;
-        memcpy(r->output.sha256, m->files[0].sha256, sizeof r->output.sha256);
-        memcpy(r->output.xxh3, m->files[0].xxh3, sizeof r->output.xxh3);
-    }
-    if (st == WS_OK)
-        st = ws_stage_commit(j->stage, m, r->manifest, err);
-    ws_manifest_free(m);
-    return st;
-}
-
-static ws_status run(struct job *j, ws_gguf_result *r, ws_err *err)
-{
-    char key[33];
-    ws_status st = ws_tv_open_model(&j->model, j->req->model, j->ctx, err);
+    ws_one_file *f = &j->f;
+    ws_status st = ws_one_file_begin(f, req, ctx, err);
     if (st == WS_OK)
         st = read_config(j, err);
     if (st == WS_OK)
         st = plan_items(j, err);
     if (st == WS_OK)
-        st = put_provenance(j, key, err);
+        st = put_provenance(j, err);
     if (st == WS_OK) {
         put_head(j);
-        st = j->head.failed || j->pairs.b.failed ? no_memory(err)
-                                                 : open_stage(j, key, err);
+        st = j->head.failed || j->pairs.b.failed
+                 ? no_memory(err)
+                 : ws_one_file_stage(f, j->head.p, j->head.n, err);
     }
-    if (st == WS_OK)
-        st = write_chunks(j, err);
-    if (st == WS_OK)
-        st = show(j, r, err);
     r->architecture = j->m.architecture;
     r->tensors = j->n;
     r->skipped = j->skipped;
-    r->saturated = atomic_load(&j->saturated);
-    return st;
+    if (st != WS_OK || ws_stage_finished(f->stage))
+        return st;
+    st = ws_stage_write(f->stage, f->id, j->head.p, j->head.n, 0, err);
+    if (st == WS_OK)
+        st = ws_one_file_chunks(f, err);
+    return st == WS_OK ? ws_one_file_show(f, j->n, r, err) : st;
 }
 
-ws_status ws_gguf_write(ws_gguf_result **out, const ws_gguf_req *req, const ws_ctx *ctx,
-                        ws_err *err)
+ws_status ws_gguf_write(ws_convert_result **out, const ws_convert_req *req,
+                        const ws_ctx *ctx, ws_err *err)
 {
-    struct job j = { .req = req, .ctx = ctx, .err = WS_ERR_INIT };
+    struct job j = { .f = { .write = write_chunk } };
     const double start = ws_os_now();
-    ws_gguf_result *r = ws_calloc(1, sizeof *r);
+    ws_convert_result *r = ws_calloc(1, sizeof *r);
     if (r == NULL)
         return no_memory(err);
-    pthread_mutex_init(&j.lock, NULL);
-    const ws_status st = run(&j, r, err);
-    if (j.stage != NULL)
-        ws_stage_close(j.stage, false);
-    r->usage.seconds = ws_os_now() - start;
-    r->usage.threads = j.pool == NULL ? 1 : ws_pool_size(j.pool);
-    r->usage.peak_resident = r->usage.peak_memory = ws_os_memory_peak();
-    r->usage.written_bytes = j.bytes;
-    ws_pool_free(j.pool);
-    ws_free(j.buffers);
+    const ws_status st = run(&j, req, ctx, r, err);
+    ws_one_file_end(&j.f, st, start, r);
     ws_free(j.items);
     ws_buf_free(&j.pairs.b);
     ws_buf_free(&j.head);
-    ws_ckpt_free(j.model);
-    pthread_mutex_destroy(&j.lock);
     if (st == WS_OK)
         *out = r;
     else
-        ws_gguf_result_free(r);
+        ws_convert_result_free(r);
     return st;
 }
 
-void ws_gguf_result_free(ws_gguf_result *r)
+void ws_convert_result_free(ws_convert_result *r)
 {
     if (r == NULL)
         return;

@@ -15,3 +15,13 @@ printf 'GGUF\3\0\0\0\377\377\377\377\377\377\377\377\0\0\0\0\0\0\0\0' >bad.gguf
 wsurg inspect bad.gguf; echo $?
 head -c 3000 base.gguf >cut.gguf
 wsurg inspect cut.gguf; echo $?
+# npz
+wsurg convert base32.st -o base.npz; echo $?
+wsurg diff base.npz base32.st | tail -n 1
+wsurg convert base.npz -o again.st -q --no-provenance && cmp again.st base32.st && echo same
+wsurg convert base -o y.npz; echo $?
+wsurg convert base --dtype bf16 -o y.npz; echo $?
+wsurg convert base --to gguf -o y.npz; echo $?
+wsurg convert base32.st -o base.npz; echo $?
+wsurg convert base32.st -o js.npz -q --json >c.json; jsoncheck "$SCHEMA" c.json && echo valid
+ls y.npz 2>/dev/null || true

@@ -11,6 +11,7 @@ import random
 import subprocess
 import sys
 import tempfile
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,33 @@ def numpy_(wsurg, room, rng):
         check(f"numpy-{round_}", status == 0, says)
 
 
+def written(wsurg, room, rng):
+    """Archives that wsurg writes, numpy reads: the tensors, bit for bit, and good checksums."""
+    dtypes = [d for d in DTYPES if d not in (torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2)]
+    for round_ in range(10):
+        tensors = {f"a/{i}.w\u00e9": random_view(rng, rng.choice(dtypes)) for i in range(12)}
+        tensors["none"] = torch.zeros(3, 0)
+        tensors["long"] = torch.randn(300, 1001)
+        twin(room / "x.safetensors", tensors)
+        status, says = run(wsurg, "convert", room / "x.safetensors", "-o", room / "y.npz", "--force")
+        check(f"npz-written-{round_}", status == 0, says)
+        broken = zipfile.ZipFile(room / "y.npz").testzip()
+        check(f"npz-checksums-{round_}", broken is None, broken)
+        arrays = np.load(room / "y.npz")
+        bad = [k for k, t in tensors.items()
+               if arrays[k].shape != tuple(t.shape) or arrays[k].tobytes() != t.contiguous().numpy().tobytes()
+               or arrays[k].dtype != t.numpy().dtype]
+        check(f"npz-read-{round_}", not bad and arrays.files == sorted(tensors), bad)
+    tensors = {"w": torch.randn(50, 60).to(torch.bfloat16), "n": torch.arange(5)}
+    twin(room / "x.safetensors", tensors)
+    status, says = run(wsurg, "convert", room / "x.safetensors", "-o", room / "no.npz")
+    check("npz-bf16-refused", status == 3 and "BF16, which NumPy has not" in says, f"{status}: {says}")
+    status, says = run(wsurg, "convert", room / "x.safetensors", "--dtype", "f32", "-o", room / "z.npz")
+    arrays = np.load(room / "z.npz") if status == 0 else {}
+    check("npz-bf16-as-f32", status == 0 and np.array_equal(arrays["w"], tensors["w"].to(torch.float32).numpy())
+          and np.array_equal(arrays["n"], tensors["n"].numpy()), says)
+
+
 def merges(wsurg, room):
     for name in ("a", "b", "c"):
         tensors = {f"layers.{i}.w": torch.randn(40, 30).to(torch.bfloat16) for i in range(3)}
@@ -112,6 +140,7 @@ def main():
         room = Path(folder)
         pytorch(wsurg, room, rng)
         numpy_(wsurg, room, rng)
+        written(wsurg, room, rng)
         merges(wsurg, room)
         refusals(wsurg, room)
     print(f"{passed} passed, {failed} failed, 0 skipped")
