@@ -335,7 +335,8 @@ static void rows_put(const ws_adapted *o, const struct ws_folding *f, uint64_t f
 /** The dtype that a tensor has when a fold keeps dtypes. */
 static ws_dtype kept_dtype(const ws_adapted *o)
 {
-    return o->base != NULL ? o->base->dtype : o->whole->dtype;
+    const ws_tensor *t = o->base != NULL ? o->base : o->whole;
+    return t == NULL ? WS_DT_F32 : t->dtype;
 }
 
 static ws_dtype out_dtype(const struct source *s, const ws_adapted *o)

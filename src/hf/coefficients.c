@@ -60,8 +60,9 @@ static ws_status read_groups(ws_coefficients *c, const cJSON *tree, ws_err *err)
     c->groups = 1;
     if (groups == NULL && seed == NULL)
         return WS_OK;
-    const double n = cJSON_IsNumber(groups) ? groups->valuedouble : 0.0;
-    const double s = cJSON_IsNumber(seed) ? seed->valuedouble : -1.0;
+    const double n =
+        groups != NULL && cJSON_IsNumber(groups) ? groups->valuedouble : 0.0;
+    const double s = seed != NULL && cJSON_IsNumber(seed) ? seed->valuedouble : -1.0;
     if (!(n >= 1.0 && n <= MAX_GROUPS) || n != floor(n))
         return bad(err, "'partitions' is no whole number from 1 to 65536");
     if (!(s >= 0.0 && s <= 9007199254740991.0) || s != floor(s))

@@ -92,7 +92,7 @@ static ws_status parse(ws_substitution *s, ws_err *err)
     const char *text = s->text, *p;
     ws_buf pattern = { 0 }, replacement = { 0 };
     uint32_t options = 0;
-    const char mark = text[0] == 's' ? text[1] : '\0';
+    const char mark = *(text[0] == 's' ? text + 1 : "");
     ws_status st = WS_OK;
     if (mark == '\0' || mark == '\\' || (mark >= '0' && mark <= '9') ||
         (mark >= 'a' && mark <= 'z') || (mark >= 'A' && mark <= 'Z'))

@@ -379,7 +379,8 @@ static ws_status origin_fill(struct source *s, const char *name, struct origin *
 static ws_tensor show(const struct source *s, const struct origin *o, const char *name,
                       uint32_t last_file, size_t index)
 {
-    ws_tensor t = o->whole != NULL ? *o->whole : *o->base;
+    // NOLINTNEXTLINE(clang-analyzer-core.NullDereference): an update needs the base
+    ws_tensor t = *(o->whole != NULL ? o->whole : o->base);
     t.name = name;
     if (o->updates != NULL)
         t.dtype = s->exact ? o->dtype : o->wide ? WS_DT_F64 : WS_DT_F32;

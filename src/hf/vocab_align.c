@@ -191,6 +191,7 @@ static void gather_added(struct align *a, size_t k)
             continue;
         const uint32_t at = a->added_at[t->token];
         if (at > 0) {
+            // NOLINTNEXTLINE(clang-analyzer-core.NullDereference): at counts them
             if (!same_flags(a->added[at - 1].flags, t->flags)) {
                 char shown[60];
                 ws_show(a->set.text[t->token], shown, sizeof shown);

@@ -79,7 +79,8 @@ size_t ws_token_set_add(ws_token_set *set, const char *s, size_t len)
     char *copy = ws_arena_alloc(&set->arena, len + 1);
     if (copy == NULL || (set->n == set->cap && !set_grow(set)))
         return SIZE_MAX;
-    memcpy(copy, s, len);
+    if (len > 0)
+        memcpy(copy, s, len);
     copy[len] = '\0';
     set->text[set->n] = copy;
     set->len[set->n] = (uint32_t)len;

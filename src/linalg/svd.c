@@ -78,7 +78,7 @@ static bool problem_make(problem *p, ws_dtype dtype, int64_t m, int64_t n, char 
     const size_t matrix = job == 'N' ? 0 : (size_t)p->m * (size_t)p->n;
     // the copy of A, s, work, iwork (8 n), and the arena's rounding of each
     const size_t elems = matrix + (size_t)p->n + (size_t)p->lwork;
-    p->bytes = elems * p->elem + 8 * (size_t)p->n * sizeof(lapack_int) + 4 * 64;
+    p->bytes = elems * p->elem + 8 * (size_t)p->n * sizeof(lapack_int) + 4 * (size_t)64;
     return true;
 }
 

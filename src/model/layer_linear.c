@@ -167,8 +167,8 @@ static void forward_tile(void *arg, size_t index, int thread)
 
     ws_status st =
         ws_gemm(false, !j->w->transposed, 1.0, &X, &W, j->add ? 1.0 : 0.0, &Y, NULL);
-    if (st == WS_OK && j->low != NULL) {
-        const ws_overlay *o = j->w->over;
+    const ws_overlay *o = j->w->over;
+    if (st == WS_OK && j->low != NULL && o != NULL) {
         const ws_mat H = input(j->low + i0 * o->rank, i1 - i0, o->rank, o->rank);
         const ws_mat B =
             input(o->B + (j->w->from + r0) * o->rank, r1 - r0, o->rank, o->rank);

@@ -334,7 +334,7 @@ static void cache_grow(ws_bpe_work *w)
 ws_status ws_bpe_work_init(ws_bpe_work *w, const ws_bpe *b, ws_err *err)
 {
     w->cache_sets = CACHE_FIRST;
-    w->cache = ws_calloc(CACHE_FIRST * CACHE_WAYS, sizeof *w->cache);
+    w->cache = ws_calloc((size_t)CACHE_FIRST * CACHE_WAYS, sizeof *w->cache);
     w->letters = ws_alloc(b->longest + 4);
     if (w->cache == NULL || w->letters == NULL)
         return ws_fail(err, WS_E_MEMORY, "no memory to encode");

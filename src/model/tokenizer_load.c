@@ -140,7 +140,8 @@ static bool merge_halves(const cJSON *item, ws_span *a, ws_span *b)
     }
     const cJSON *left = cJSON_IsArray(item) ? item->child : NULL;
     const cJSON *right = left != NULL ? left->next : NULL;
-    if (!cJSON_IsString(left) || !cJSON_IsString(right) || right->next != NULL)
+    if (right == NULL || right->next != NULL || !cJSON_IsString(left) ||
+        !cJSON_IsString(right))
         return false;
     *a = (ws_span){ left->valuestring, strlen(left->valuestring) };
     *b = (ws_span){ right->valuestring, strlen(right->valuestring) };
@@ -222,7 +223,7 @@ static ws_status read_unk(ws_tokenizer *t, const cJSON *model, ws_err *err)
     t->bpe.unk = -1;
     if (unk == NULL || cJSON_IsNull(unk))
         return WS_OK;
-    ws_span name;
+    ws_span name = { 0 };
     const ws_status st = ws_tok_get_text(t, model, "model", "unk_token", &name, err);
     if (st != WS_OK)
         return st;

@@ -171,7 +171,7 @@ static ws_status flags(struct rewrite *w)
         return refuse(w, w->p, 4, "this kind of group is not supported");
     ws_buf_puts(w->out, "(?");
     for (w->p += 2; w->p < p; w->p++) // Oniguruma's m lets the dot match a line feed
-        ws_buf_putc(w->out, *w->p == 'm' ? 's' : *w->p);
+        ws_buf_add(w->out, *w->p == 'm' ? "s" : w->p, 1);
     copy(w, 1);
     return WS_OK;
 }

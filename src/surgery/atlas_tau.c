@@ -103,7 +103,7 @@ static ws_status find(const ws_ckpt *c, const char *path, const ws_atlas_block *
 /** Whether the numbers differ from the base's anywhere. */
 static ws_status differs(const ws_atlas_block *b, size_t k, bool *out, ws_err *err)
 {
-    float x[WS_ATLAS_TILE], y[WS_ATLAS_TILE];
+    float x[WS_ATLAS_TILE] = { 0 }, y[WS_ATLAS_TILE];
     ws_status st = WS_OK;
     *out = false;
     for (size_t at = 0, n; st == WS_OK && !*out && at < b->n; at += n) {

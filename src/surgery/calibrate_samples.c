@@ -69,7 +69,8 @@ static bool put(ws_samples *s, const int32_t *tokens, int64_t n)
     if (p == NULL)
         return false;
     s->tokens = p;
-    memcpy(p + at, tokens, (size_t)n * sizeof *p);
+    if (n > 0)
+        memcpy(p + at, tokens, (size_t)n * sizeof *p);
     s->start[++s->n] = at + n;
     s->longest = n > s->longest ? n : s->longest;
     return true;

@@ -214,7 +214,7 @@ static ws_status by_krylov(split *s, ws_mat *Z, ws_decomposed *out, ws_err *err)
             st = ws_fail(err, WS_E_NO_CONVERGENCE, "the matrix is singular");
         out->by = "inverse";
     } else {
-        s->work = ws_arena_alloc(&s->tmp, 2 * 64 * (size_t)most * sizeof(double));
+        s->work = ws_arena_alloc(&s->tmp, (size_t)most * 2 * 64 * sizeof(double));
         out->by = "krylov";
         if (s->work == NULL)
             return no_memory(s, err);
@@ -515,7 +515,7 @@ uint64_t ws_corda_bytes(int64_t m, int64_t n, int64_t r, bool smallest, bool wit
     if (dense) // T, G and its scratch, or T, U, V and theirs
         all += (uint64_t)m * (uint64_t)n * 3 + 6 * q * q;
     else // basis, small problems; factors
-        all += (8 * k + 64) * q + 4 * 64 * k * k + 128 * most +
+        all += (8 * k + 64) * q + 256 * k * k + 128 * most +
                (smallest ? (uint64_t)m * (uint64_t)n + (m < n ? 0 : c) : 0);
     if (q <= 512) // all singular values, for the condition
         all += 2 * (uint64_t)m * (uint64_t)n;
