@@ -35,7 +35,8 @@ WS_API void ws_mask_result_free(ws_mask_result *r);
 
 /* ---- apply ---- */
 
-/** out = base + mask (model - base). */
+/** out = base + mask (model - base). Where the model is an adapter alone, of its
+ * factors: the base is an adapter, BASE+ADAPTER, or a model, whose factors are 0. */
 typedef struct ws_mask_apply_req {
     const char *base, *model, *mask;
     ws_mask_scale scale;
@@ -51,7 +52,8 @@ typedef struct ws_mask_apply_req {
  * Write the base with what the mask takes of the model.
  *
  * Entries with factor 0 keep the base's bits, with factor 1 they have the model's;
- * others are computed in float32 (float64 for F64) and rounded once.
+ * others are computed in float32 (float64 for F64) and rounded once. Masks of
+ * an adapter make an adapter.
  * @return WS_OK; WS_E_MISSING, WS_E_SHAPE, WS_E_DTYPE mask, base and model do not fit;
  *         WS_E_USAGE an input is of another kind; as ws_plan_run()
  */

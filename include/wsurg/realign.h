@@ -49,7 +49,7 @@ typedef struct ws_realign_step {
 /** What to do. Strings are borrowed until the run is over. */
 typedef struct ws_realign_req {
     const char *aligned;
-    const char *const *models; /**< (n_models) fine-tunes of it */
+    const char *const *models; /**< (n_models) fine-tunes of it; or adapters alone */
     size_t n_models;
     const char *pairs; /**< "[NAME=]FILE": lines of prompt, chosen, rejected */
     const char
@@ -58,7 +58,8 @@ typedef struct ws_realign_req {
     const char *target;    /**< pattern of the tensors under the mask; NULL: all that
                                 differ */
     ws_realign_op op;
-    double lambda;     /**< NAN: 0.3, 0.4 for ties */
+    double lambda;     /**< NAN: 0.3; 0.4 for ties, 0.04 for task_arithmetic on
+                            tensors of models */
     double keep, drop; /**< shares, of ties and dare */
     ws_mask_scope scope;
     double temperature;
@@ -70,6 +71,8 @@ typedef struct ws_realign_req {
     int64_t warmup;
     double lr, weight_decay, clip;
     uint64_t seed;
+    int64_t save_every;    /**< steps; 0: only when interrupted */
+    const char *log;       /**< file for a JSON line of each step, or NULL */
     const char *save_mask; /**< file for the last mask, or NULL */
     ws_write_opts write;
     /** Told of every step; may be NULL. */
@@ -92,6 +95,7 @@ typedef struct ws_realign_result {
     double mean;          /**< of sigmoid(logit) over the entries */
     double low, high;     /**< shares of entries with sigmoid below 0.1, above 0.9 */
     int64_t steps, pairs; /**< pairs: lines of an epoch */
+    int64_t resumed;      /**< steps that a checkpoint brought */
     double loss_first,
         loss_last; /**< means over the first and last tenth of the steps */
     double seconds_per_step;
@@ -103,12 +107,18 @@ typedef struct ws_realign_result {
  *
  * Logits start at 0 and are shared by all models. In each step one draw of the mask is
  * made, from (seed, step, tensor, entry) alone; the last draw is what is written. The
- * same request gives the same bytes at any number of threads. Tensors that no model
- * changed are the aligned model's, bit for bit.
+ * same request gives the same bytes at any number of threads, interrupted and resumed
+ * or not. Tensors that no model changed are the aligned model's, bit for bit.
+ *
+ * Where all models are adapters alone, the factors A and B are the weights, each under
+ * a mask of its own; the aligned model is the base, whose factors count as 0, or
+ * BASE+ADAPTER, and the output is an adapter of that base.
  * @return WS_OK; WS_E_USAGE options out of range, no pairs, nothing differs;
- *         WS_E_MISSING, WS_E_SHAPE, WS_E_DTYPE a model does not fit; WS_E_MEMORY before
- *         the first step; WS_E_NOT_FINITE; WS_E_EXISTS; WS_E_IO; WS_E_INTERRUPTED; as
- *         ws_model_open(), ws_data_open(), ws_plan_run()
+ *         WS_E_MISSING, WS_E_SHAPE, WS_E_DTYPE a model does not fit; WS_E_UNSUPPORTED
+ *         an adapter with more than plain factors; WS_E_ANCESTRY one of a residual on
+ *         another base; WS_E_MEMORY before the first step; WS_E_NOT_FINITE;
+ *         WS_E_EXISTS; WS_E_LOCKED; WS_E_IO; WS_E_INTERRUPTED with a checkpoint for
+ *         write.resume; as ws_model_open(), ws_data_open(), ws_plan_run()
  */
 WS_API ws_status ws_realign(ws_realign_result **out, const ws_realign_req *req,
                             const ws_ctx *ctx, ws_err *err);

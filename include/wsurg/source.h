@@ -75,6 +75,9 @@ WS_API ws_status ws_source_adapt(ws_ckpt **out, ws_ckpt *base, const char *adapt
 /** Report that a checkpoint of another @p kind cannot stand for a model: WS_E_USAGE. */
 WS_API ws_status ws_source_refuse_kind(ws_ckpt_kind kind, ws_err *err);
 
+/** Whether the directory @p dir holds an adapter and no model. */
+WS_API bool ws_source_is_adapter(const char *dir);
+
 /** Whether @p c was made by ws_adapter_source(). */
 WS_API bool ws_source_is_adapted(const ws_ckpt *c);
 

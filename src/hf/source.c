@@ -194,8 +194,7 @@ static ws_status hub_open(ws_ckpt **out, const char *name, bool *is_one,
     return st;
 }
 
-/** Whether @p dir holds an adapter and no model. */
-static bool is_adapter_alone(const char *dir)
+bool ws_source_is_adapter(const char *dir)
 {
     static const char *const models[] = { "model.safetensors",
                                           "model.safetensors.index.json",
@@ -246,7 +245,7 @@ static ws_status open_any(ws_ckpt **out, const char *path, ws_fold_dtype dtype,
         st = hub_open(out, path, &is_one, ctx, err);
     if (st != WS_OK || is_one)
         return st;
-    if (is_adapter_alone(path))
+    if (ws_source_is_adapter(path))
         return adapter_open(out, path, ctx, err);
     return ws_ckpt_open(out, path, ctx == NULL ? NULL : ctx->warnings, err);
 }

@@ -10,6 +10,7 @@
 
 #include "surgery/mask_pair.h"
 #include "surgery/taskvec_write.h"
+#include "wsurg/source.h"
 
 /** A tensor of the base, with its mask or without. */
 struct masked {
@@ -229,6 +230,10 @@ ws_status ws_mask_apply(ws_mask_result **out, const ws_mask_apply_req *req,
     ws_mask_result *r = ws_calloc(1, sizeof *r);
     ws_status st =
         r == NULL ? ws_fail(err, WS_E_MEMORY, "no memory for the result") : WS_OK;
+    if (st == WS_OK && ws_source_is_adapter(req->model)) {
+        st = ws_mask_apply_factors(req, ctx, r, err);
+        goto out;
+    }
     if (st == WS_OK)
         st = ws_mask_open(&a.mask, req->mask, ctx == NULL ? NULL : ctx->warnings, err);
     if (st == WS_OK)
@@ -242,6 +247,7 @@ ws_status ws_mask_apply(ws_mask_result **out, const ws_mask_apply_req *req,
     ws_mask_pair_close(&a.pair);
     ws_mask_close(&a.mask);
     ws_arena_free(&a.arena);
+out:
     if (st == WS_OK)
         *out = r;
     else

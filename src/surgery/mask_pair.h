@@ -41,6 +41,10 @@ typedef ws_dtype ws_mask_dtype(const void *self, size_t i, const ws_tensor *t);
 ws_status ws_mask_made(ws_ckpt **out, const ws_ckpt *base, const ws_ckpt_ops *ops,
                        void *self, ws_mask_dtype *dtype, ws_err *err);
 
+/** ws_mask_apply() where the model is an adapter alone; fills @p r. */
+ws_status ws_mask_apply_factors(const ws_mask_apply_req *req, const ws_ctx *ctx,
+                                ws_mask_result *r, ws_err *err);
+
 /** Add an input to provenance with its digest, which reads all of it. */
 ws_status ws_mask_input(ws_buf *b, const char *role, const ws_ckpt *c,
                         const ws_ctx *ctx, ws_err *err);

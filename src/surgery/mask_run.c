@@ -34,13 +34,15 @@ static ws_status models_open(ws_mask_run *r, ws_err *err)
     r->models = ws_arena_calloc(&r->arena, q->n_models + 1, sizeof *r->models);
     if (r->models == NULL)
         return no_memory(err);
+    if (q->factors)
+        return ws_mask_factors_open(r, err);
     ws_status st = ws_model_open(&r->model, q->base, q->config, &r->roomy, err);
     if (st == WS_OK)
         st = ws_mask_input(&r->inputs, "base", r->model->ckpt, r->ctx, err);
     for (size_t k = 0; st == WS_OK && k < q->n_models; k++) {
         st = ws_source_open(&r->models[k], q->models[k], WS_FOLD_F32, r->ctx, err);
         if (st == WS_OK && ws_ckpt_kind_of(r->models[k]) != WS_KIND_MODEL) {
-            st = ws_fail(err, WS_E_USAGE, "this is no model");
+            st = ws_source_refuse_kind(ws_ckpt_kind_of(r->models[k]), err);
             ws_err_at(err, q->models[k], NULL, -1);
         }
         if (st == WS_OK)
@@ -127,7 +129,7 @@ static ws_status updates_make(ws_mask_run *r, const ws_model_part *p, float **de
     return st;
 }
 
-static ws_status too_much(const ws_mask_run *r, ws_err *err)
+ws_status ws_mask_run_too_much(const ws_mask_run *r, ws_err *err)
 {
     char want[24], have[24];
     ws_show_bytes(r->bytes, want);
@@ -192,7 +194,7 @@ static ws_status block_make(ws_mask_run *r, size_t i, ws_err *err)
     }
     st = block_fill(r, i, deltas, err);
     if (st == WS_OK && r->bytes > ws_ctx_memory(&r->roomy))
-        st = too_much(r, err);
+        st = ws_mask_run_too_much(r, err);
     return st;
 }
 
@@ -218,27 +220,32 @@ static ws_status block_plain(ws_mask_run *r, size_t i, ws_err *err)
     r->bytes += n * (sizeof *grad + r->req->per_group);
     if (grad == NULL)
         return no_memory(err);
-    return r->bytes > ws_ctx_memory(&r->roomy) ? too_much(r, err) : WS_OK;
+    return r->bytes > ws_ctx_memory(&r->roomy) ? ws_mask_run_too_much(r, err) : WS_OK;
 }
 
 static ws_status blocks_make(ws_mask_run *r, ws_err *err)
 {
     const size_t n = ws_model_part_count(r->model);
+    size_t most = n + 1;
     ws_pattern_set *target = NULL;
     bool hit = true, any = false;
     ws_status st = WS_OK;
+    if (r->req->factors)
+        most += 2 * r->adapters[0]->n_modules;
     r->n_updates = r->req->mix > 0.0 ? 1 : r->req->n_models;
-    r->blocks = ws_arena_calloc(&r->arena, n + 1, sizeof *r->blocks);
-    r->deltas = ws_arena_calloc(&r->arena, n + 1, sizeof *r->deltas);
-    r->grads = ws_arena_calloc(&r->arena, n + 1, sizeof *r->grads);
-    r->shapes = ws_arena_calloc(&r->arena, n + 1, sizeof *r->shapes);
+    r->blocks = ws_arena_calloc(&r->arena, most, sizeof *r->blocks);
+    r->deltas = ws_arena_calloc(&r->arena, most, sizeof *r->deltas);
+    r->grads = ws_arena_calloc(&r->arena, most, sizeof *r->grads);
+    r->shapes = ws_arena_calloc(&r->arena, most, sizeof *r->shapes);
     r->want = ws_arena_calloc(&r->arena, n + 1, sizeof *r->want);
     if (r->blocks == NULL || r->deltas == NULL || r->grads == NULL ||
         r->shapes == NULL || r->want == NULL)
         return no_memory(err);
     if (r->req->target != NULL)
         st = ws_pattern_new(&target, r->req->target, err);
-    for (size_t i = 0; st == WS_OK && i < n; i++) {
+    if (st == WS_OK && r->req->factors)
+        st = ws_mask_factors_blocks(r, target, &any, err);
+    for (size_t i = 0; st == WS_OK && !r->req->factors && i < n; i++) {
         if (target != NULL)
             st = ws_pattern_match(target, ws_model_part_at(r->model, i)->name, &hit,
                                   err);
@@ -331,6 +338,14 @@ static ws_status step_make(ws_mask_run *r, ws_err *err)
     return st;
 }
 
+bool ws_mask_run_is_factors(const char *const *models, size_t n)
+{
+    bool all = n > 0;
+    for (size_t k = 0; k < n; k++)
+        all = all && ws_source_is_adapter(models[k]);
+    return all;
+}
+
 ws_status ws_mask_run_open(ws_mask_run *r, const ws_mask_run_req *req,
                            const ws_ctx *ctx, ws_err *err)
 {
@@ -353,6 +368,7 @@ void ws_mask_run_close(ws_mask_run *r)
         ws_free(r->grads[i]);
         ws_free((void *)(uintptr_t)r->blocks[i].base);
     }
+    ws_mask_factors_close(r);
     ws_data_free(r->data);
     ws_data_free(r->val);
     for (size_t k = 0; r->models != NULL && k < r->req->n_models; k++)

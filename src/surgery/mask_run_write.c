@@ -54,6 +54,8 @@ ws_status ws_mask_run_write(ws_mask_run *r, const ws_write_opts *w, const char *
 {
     const ws_ckpt *base = r->model->ckpt;
     ws_ckpt *source = NULL;
+    if (r->req->factors)
+        return ws_mask_factors_write(r, w, recipe, out, err);
     const char *paths[WS_SOFT_TASKS + 1] = { r->req->base };
     for (size_t k = 0; k < r->req->n_models; k++)
         paths[k + 1] = r->req->models[k];

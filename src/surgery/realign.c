@@ -7,32 +7,14 @@
  *
  * @source arXiv:2405.09055; the authors' concrete_mask.py
  */
-#include "wsurg/realign.h"
-#include "ckpt/ticker.h"
-
 #include <math.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "base/os.h"
-#include "surgery/mask_file.h"
-#include "surgery/mask_run.h"
-#include "train/optim.h"
-#include "train/pairs.h"
+#include "ckpt/ticker.h"
+#include "engine/finish.h"
+#include "surgery/realign_run.h"
 #include "train/schedule.h"
-
-struct realign {
-    const ws_realign_req *req;
-    const ws_ctx *ctx;
-    ws_mask_run run;
-    ws_mask_run_req run_req;
-    ws_soft soft;
-    ws_pairs reference;
-    float *numbers; // logits | gradients | moments, of all blocks
-    ws_slot_f32 slot;
-    ws_optim *optim;
-    bool opened;
-};
 
 /* ---- from the request ---- */
 
@@ -44,7 +26,7 @@ static size_t span_of(const void *arg, size_t rows, size_t cols)
                                        : rows * cols;
 }
 
-static ws_soft_op op_of(const ws_realign_req *r)
+ws_soft_op ws_realign_op_of(const ws_realign_req *r)
 {
     switch (r->op) {
     case WS_REALIGN_TIES:
@@ -70,7 +52,6 @@ static ws_status usage(ws_err *err, const char *what)
 
 static ws_status check(const ws_realign_req *r, ws_err *err)
 {
-    struct stat sb;
     if (r->n_models == 0 || r->n_models > WS_SOFT_TASKS)
         return usage(err, "from 1 to 64 models can be realigned together");
     if (r->op == WS_REALIGN_NONE && r->n_models > 1)
@@ -81,19 +62,11 @@ static ws_status check(const ws_realign_req *r, ws_err *err)
         return usage(err, "--batch, --steps, --lr and --temperature must be above 0");
     if (!(r->drop >= 0.0 && r->drop < 1.0) || !(r->keep > 0.0 && r->keep <= 1.0))
         return usage(err, "--drop is a share below 1, --keep one above 0");
-    if (!r->write.force && lstat(r->write.out, &sb) == 0) {
-        ws_fail(err, WS_E_EXISTS, "output is there already");
-        ws_err_hint(err, "--force replaces it");
-        return ws_err_at(err, r->write.out, NULL, -1);
-    }
-    ws_write_opts mask = WS_WRITE_OPTS_INIT;
-    mask.out = r->save_mask;
-    mask.force = r->write.force;
-    return r->save_mask == NULL ? WS_OK : ws_mask_check_out(&mask, err);
+    return ws_realign_target(r, err);
 }
 
 /** Logits of all blocks side by side, as one slot of the optimiser. */
-static ws_status logits_make(struct realign *a, ws_err *err)
+static ws_status logits_make(ws_realign_run *a, ws_err *err)
 {
     const ws_realign_req *r = a->req;
     const size_t n = (size_t)a->run.groups;
@@ -124,14 +97,16 @@ static ws_status logits_make(struct realign *a, ws_err *err)
     return ws_optim_new(&a->optim, &o, &a->slot, 1, a->run.pool, err);
 }
 
-static ws_status open_all(struct realign *a, ws_err *err)
+static ws_status open_all(ws_realign_run *a, ws_err *err)
 {
     const ws_realign_req *r = a->req;
-    const ws_soft_op op = op_of(r);
+    const ws_soft_op op = ws_realign_op_of(r);
     const bool linear = op == WS_SOFT_SUM || op == WS_SOFT_AVERAGE;
-    const double lambda = !isnan(r->lambda)    ? r->lambda
-                          : op == WS_SOFT_TIES ? 0.4
-                                               : 0.3;
+    const bool factors = ws_mask_run_is_factors(r->models, r->n_models);
+    const double lambda = !isnan(r->lambda)               ? r->lambda
+                          : op == WS_SOFT_TIES            ? 0.4
+                          : op == WS_SOFT_SUM && !factors ? 0.04
+                                                          : 0.3;
     const double factor = op == WS_SOFT_AVERAGE ? 1.0 / (double)r->n_models : lambda;
     a->run_req = (ws_mask_run_req){ .base = r->aligned,
                                     .models = r->models,
@@ -141,6 +116,7 @@ static ws_status open_all(struct realign *a, ws_err *err)
                                     .target = r->target,
                                     .data = r->pairs,
                                     .pairs = true,
+                                    .factors = factors,
                                     .batch = r->batch,
                                     .seq = r->seq,
                                     .seed = r->seed,
@@ -169,7 +145,7 @@ static ws_status open_all(struct realign *a, ws_err *err)
 /* ---- the reference ---- */
 
 /** Weights of the reference, in place of the policy's. */
-static ws_status reference_compose(struct realign *a, int64_t step, ws_err *err)
+static ws_status reference_compose(ws_realign_run *a, int64_t step, ws_err *err)
 {
     ws_soft *s = &a->soft;
     const size_t bytes = (size_t)a->run.groups * sizeof *a->numbers;
@@ -195,7 +171,7 @@ static ws_status reference_compose(struct realign *a, int64_t step, ws_err *err)
     return st;
 }
 
-static ws_status batch_ask(struct realign *a, ws_err *err)
+static ws_status batch_ask(ws_realign_run *a, ws_err *err)
 {
     ws_step_result r;
     const ws_step_batch rows = ws_mask_run_rows(&a->run);
@@ -204,23 +180,15 @@ static ws_status batch_ask(struct realign *a, ws_err *err)
                        : st;
 }
 
-static ws_status batch_get(struct realign *a, int64_t step, ws_err *err)
+static ws_status batch_get(ws_realign_run *a, int64_t step, ws_err *err)
 {
     const int64_t size = a->req->batch;
     return ws_data_batch(a->run.data, (uint64_t)((step - 1) * size), size,
                          &a->run.batch, err);
 }
 
-static ws_status stopped(const struct realign *a, int64_t step, ws_err *err)
-{
-    if (a->ctx->stop == NULL || atomic_load(a->ctx->stop) == 0)
-        return WS_OK;
-    return ws_fail(err, WS_E_INTERRUPTED, "stopped after step %lld of %lld",
-                   (long long)step, (long long)a->req->steps);
-}
-
 /** A reference that does not change is asked about all pairs before the first step. */
-static ws_status reference_all(struct realign *a, ws_err *err)
+static ws_status reference_all(ws_realign_run *a, ws_err *err)
 {
     if (a->req->reference == WS_REFERENCE_AUTHORS)
         return WS_OK;
@@ -230,7 +198,7 @@ static ws_status reference_all(struct realign *a, ws_err *err)
         if (st == WS_OK && !ws_pairs_known(&a->reference, &a->run.batch))
             st = batch_ask(a, err);
         if (st == WS_OK)
-            st = stopped(a, 0, err);
+            st = ws_realign_keep_stop(a, err);
     }
     return st;
 }
@@ -245,7 +213,7 @@ static ws_status not_finite(int64_t step, ws_err *err)
     return WS_E_NOT_FINITE;
 }
 
-static ws_status step_run(struct realign *a, int64_t step, ws_realign_step *out,
+static ws_status step_run(ws_realign_run *a, int64_t step, ws_realign_step *out,
                           ws_err *err)
 {
     const ws_realign_req *r = a->req;
@@ -290,197 +258,89 @@ static ws_status step_run(struct realign *a, int64_t step, ws_realign_step *out,
     return WS_OK;
 }
 
-static void tell(const struct realign *a, const ws_realign_step *s, double began)
-{
-    if (a->req->step != NULL)
-        a->req->step(a->req->arg, s);
-    ws_ticker_step(a->ctx, "realign", (uint64_t)s->step, (uint64_t)s->steps, began);
-}
-
-static ws_status learn(struct realign *a, ws_realign_result *out, ws_err *err)
+/** A step is done: its loss in the sums of the report; whoever wants to know. */
+static ws_status tell(ws_realign_run *a, const ws_realign_step *s, ws_err *err)
 {
     const int64_t steps = a->req->steps, tenth = (steps + 9) / 10;
-    ws_status st = reference_all(a, err);
-    const double began = ws_os_now();
-    for (int64_t step = 1; st == WS_OK && step <= steps; step++) {
+    if (s->step <= tenth)
+        a->kept.loss_first += s->loss / (double)tenth;
+    if (s->step > steps - tenth)
+        a->kept.loss_last += s->loss / (double)tenth;
+    a->kept.done = s->step;
+    a->kept.tokens += (uint64_t)a->run.batch.scored;
+    a->tokens += (uint64_t)a->run.batch.scored;
+    if (a->req->step != NULL)
+        a->req->step(a->req->arg, s);
+    ws_ticker_step(a->ctx, "realign", (uint64_t)s->step, (uint64_t)s->steps, a->began);
+    return ws_realign_keep_step(a, s, err);
+}
+
+static ws_status learn(ws_realign_run *a, ws_realign_result *out, ws_err *err)
+{
+    const int64_t steps = a->req->steps, from = a->kept.done;
+    ws_status st = from < steps ? reference_all(a, err) : WS_OK;
+    a->began = ws_os_now();
+    while (st == WS_OK && a->kept.done < steps) {
         ws_realign_step s = { 0 };
-        st = stopped(a, step - 1, err);
+        st = ws_realign_keep_stop(a, err);
         if (st == WS_OK)
-            st = step_run(a, step, &s, err);
-        if (st != WS_OK)
-            return st;
-        if (step <= tenth)
-            out->loss_first += s.loss / (double)tenth;
-        if (step > steps - tenth)
-            out->loss_last += s.loss / (double)tenth;
-        out->steps = step;
-        tell(a, &s, began);
+            st = step_run(a, a->kept.done + 1, &s, err);
+        if (st == WS_OK)
+            st = tell(a, &s, err);
     }
-    out->seconds_per_step = (ws_os_now() - began) / (double)steps;
     if (st != WS_OK)
         return st;
+    out->steps = steps;
+    out->resumed = from;
+    out->loss_first = a->kept.loss_first;
+    out->loss_last = a->kept.loss_last;
+    out->seconds_per_step =
+        from < steps ? (ws_os_now() - a->began) / (double)(steps - from) : 0.0;
     a->soft.hard = a->req->threshold;
     ws_soft_draw(&a->soft, (uint64_t)steps + 1);
     return ws_soft_compose(&a->soft, err);
 }
 
-/* ---- what comes of it ---- */
-
-static ws_status mask_make(void *self, size_t tensor, uint64_t first, size_t n,
-                           void *out, ws_err *err)
+/** What --resume found in place already. */
+static ws_status unchanged(ws_realign_result *r, ws_err *err)
 {
-    const struct realign *a = self;
-    float y[WS_MASK_PIECE];
-    (void)err;
-    ws_soft_values(&a->soft, &a->run.blocks[tensor], (size_t)first, n, y);
-    for (size_t i = 0; i < n; i++) {
-        if (a->soft.hard)
-            ((uint8_t *)out)[i] = y[i] > 0.5f;
-        else
-            ((float *)out)[i] = y[i];
-    }
+    r->run = ws_result_new();
+    if (r->run == NULL)
+        return ws_fail(err, WS_E_MEMORY, "no memory for the result");
+    r->run->unchanged = true;
     return WS_OK;
-}
-
-static ws_status mask_write(struct realign *a, const char *recipe, ws_mask_result **out,
-                            ws_err *err)
-{
-    ws_mask_run *m = &a->run;
-    const char *paths[WS_SOFT_TASKS + 1] = { a->req->aligned };
-    ws_ctx ctx = *a->ctx;
-    uint64_t *shapes = ws_arena_calloc(&m->arena, m->n_blocks, sizeof *shapes);
-    ws_tensor *tensors = ws_arena_calloc(&m->arena, m->n_blocks, sizeof *tensors);
-    ws_mask_result *r = ws_calloc(1, sizeof *r);
-    if (shapes == NULL || tensors == NULL || r == NULL) {
-        ws_free(r);
-        return ws_fail(err, WS_E_MEMORY, "no memory for the mask");
-    }
-    for (size_t k = 0; k < a->req->n_models; k++)
-        paths[k + 1] = a->req->models[k];
-    for (size_t i = 0; i < m->n_blocks; i++) {
-        const ws_soft_block *b = &m->blocks[i];
-        tensors[i] = m->shapes[i];
-        tensors[i].name = b->name;
-        if (b->span > 1 || tensors[i].shape == NULL) {
-            shapes[i] = b->groups;
-            tensors[i].rank = 1;
-            tensors[i].shape = &shapes[i];
-        }
-        tensors[i].dtype = a->soft.hard ? WS_DT_BOOL : WS_DT_F32;
-        r->entries += b->groups;
-        r->set += b->mean * (double)b->groups;
-    }
-    r->tensors = m->n_blocks;
-    const ws_mask_spec spec = { .tensors = tensors,
-                                .n = m->n_blocks,
-                                .make = mask_make,
-                                .self = a,
-                                .made_by = "realign",
-                                .scale = a->soft.over_all ? WS_MASK_SCALE_MODEL
-                                                          : WS_MASK_SCALE_TENSOR,
-                                .recipe = recipe,
-                                .inputs = m->inputs.p,
-                                .paths = paths,
-                                .n_paths = a->req->n_models + 1 };
-    ws_write_opts w = WS_WRITE_OPTS_INIT;
-    w.out = a->req->save_mask;
-    w.force = a->req->write.force;
-    w.provenance = a->req->write.provenance;
-    ctx.max_memory = ws_ctx_memory(NULL);
-    const ws_status st = ws_mask_write(&spec, &w, &ctx, &r->run, err);
-    if (st == WS_OK)
-        *out = r;
-    else
-        ws_mask_result_free(r);
-    return st;
-}
-
-static void recipe_make(const struct realign *a, ws_buf *b)
-{
-    static const char *const op[] = { "none", "task_arithmetic", "ties", "dare",
-                                      "average" };
-    static const char *const scope[] = { "element", "row", "tensor" };
-    static const char *const reference[] = { "aligned", "fused", "authors" };
-    const ws_realign_req *r = a->req;
-    ws_buf_printf(b,
-                  "{\"schema\":\"wsurg-recipe/1\",\"command\":\"realign\","
-                  "\"operator\":\"%s\",\"lambda\":%.17g,\"keep\":%.17g,\"drop\":%.17g,"
-                  "\"mask_scope\":\"%s\",\"temperature\":%.17g,\"reference\":\"%s\"",
-                  op[op_of(r)], a->soft.lambda, r->keep, r->drop, scope[r->scope],
-                  r->temperature, reference[r->reference]);
-    ws_buf_printf(b,
-                  ",\"dpo_beta\":%.17g,\"mask\":\"%s\",\"batch\":%lld,\"seq\":%lld,"
-                  "\"steps\":%lld,\"schedule\":%d,\"warmup\":%lld,\"lr\":%.17g,"
-                  "\"weight_decay\":%.17g,\"clip\":%.17g,\"seed\":%llu",
-                  r->beta, r->threshold ? "threshold" : "soft", (long long)r->batch,
-                  (long long)ws_data_info_of(a->run.data)->longest, (long long)r->steps,
-                  (int)r->schedule, (long long)r->warmup, r->lr, r->weight_decay,
-                  r->clip, (unsigned long long)r->seed);
-    if (r->target != NULL) {
-        ws_buf_puts(b, ",\"target\":");
-        ws_buf_json_string(b, r->target, strlen(r->target));
-    }
-    ws_buf_putc(b, '}');
-}
-
-static void figures(const struct realign *a, ws_realign_result *out)
-{
-    double sum = 0.0, low = 0.0, high = 0.0;
-    for (size_t i = 0; i < a->run.n_blocks; i++) {
-        const ws_soft_block *b = &a->run.blocks[i];
-        for (size_t k = 0; k < b->groups; k++) {
-            const double p = 1.0 / (1.0 + exp(-(double)b->logits[k]));
-            sum += p * (double)b->span;
-            low += p < 0.1 ? (double)b->span : 0.0;
-            high += p > 0.9 ? (double)b->span : 0.0;
-        }
-    }
-    const double entries = (double)a->run.entries;
-    out->tensors = a->run.n_blocks;
-    out->entries = a->run.entries;
-    out->logits = a->run.groups;
-    out->mean = sum / entries;
-    out->low = low / entries;
-    out->high = high / entries;
-    out->pairs = ws_data_info_of(a->run.data)->rows;
-    out->memory = a->run.bytes + ws_step_memory_of(a->run.step)->total +
-                  ws_model_info_of(a->run.model)->bytes;
-}
-
-static ws_status write_all(struct realign *a, ws_realign_result *out, ws_err *err)
-{
-    ws_buf recipe = { 0 };
-    recipe_make(a, &recipe);
-    figures(a, out);
-    ws_status st =
-        recipe.failed ? ws_fail(err, WS_E_MEMORY, "no memory for provenance") : WS_OK;
-    if (st == WS_OK && a->req->save_mask != NULL)
-        st = mask_write(a, recipe.p, &out->mask, err);
-    if (st == WS_OK)
-        st = ws_mask_run_write(&a->run, &a->req->write, recipe.p, &out->run, err);
-    ws_buf_free(&recipe);
-    return st;
 }
 
 ws_status ws_realign(ws_realign_result **out, const ws_realign_req *req,
                      const ws_ctx *ctx, ws_err *err)
 {
     static const ws_ctx plain = WS_CTX_INIT;
-    struct realign a = { .req = req, .ctx = ctx != NULL ? ctx : &plain };
+    ws_realign_run a = { .req = req,
+                         .ctx = ctx != NULL ? ctx : &plain,
+                         .kept = { .lock = -1, .log = -1, .best_step = -1 } };
+    a.kept.req = &a.kept_req;
     ws_realign_result *r = ws_calloc(1, sizeof *r);
     ws_status st = r == NULL ? ws_fail(err, WS_E_MEMORY, "no memory for the result")
                              : check(req, err);
     if (st == WS_OK)
         st = open_all(&a, err);
     if (st == WS_OK)
-        st = learn(&a, r, err);
+        st = ws_realign_recipe(&a, err);
     if (st == WS_OK)
-        st = write_all(&a, r, err);
+        st = ws_realign_keep_open(&a, err);
+    if (st == WS_OK && a.unchanged)
+        st = unchanged(r, err);
+    else if (st == WS_OK)
+        st = learn(&a, r, err);
+    if (st == WS_OK && !a.unchanged)
+        st = ws_realign_write(&a, r, err);
+    ws_realign_keep_close(&a, st != WS_OK);
     ws_optim_free(a.optim);
     ws_pairs_free(&a.reference);
     if (a.opened)
         ws_mask_run_close(&a.run);
     ws_free(a.numbers);
+    ws_buf_free(&a.recipe);
     if (st == WS_OK)
         *out = r;
     else

@@ -94,6 +94,9 @@ typedef struct ws_tune {
 ws_status ws_tune_open(ws_tune *t, ws_err *err);
 void ws_tune_close(ws_tune *t);
 
+/** ".NAME.tune" beside the output NAME at @p out; ws_free; NULL without memory. */
+char *ws_tune_folder(const char *out);
+
 /** Add an input to provenance, with the XXH3-128 of the file at @p path. */
 ws_status ws_tune_input_file(ws_buf *b, const char *role, const char *label,
                              const char *path, ws_err *err);
@@ -105,6 +108,10 @@ ws_status ws_tune_input_file(ws_buf *b, const char *role, const char *label,
 ws_status ws_tune_parts(ws_tune *t, ws_err *err);
 
 /* ---- tune_lora.c ---- */
+
+/** The part that module @p path of an adapter stands for, with or without the family's
+ * prefix; -1: none. */
+int64_t ws_tune_part_of(const ws_model *m, const char *path);
 
 /** The linears that get factors, without memory for them yet. */
 ws_status ws_tune_factors_choose(ws_tune *t, ws_err *err);
@@ -145,6 +152,11 @@ void ws_tune_state_close(ws_tune *t, bool keep);
 bool ws_tune_state_kept(const ws_tune *t);
 
 /* ---- tune_write.c ---- */
+
+/** An adapter that was written, as of any other output: the weights that manifest @p m
+ * of output @p w lists. WS_OK; WS_E_MEMORY. */
+ws_status ws_tune_adapter_result(ws_result **out, const ws_manifest *m,
+                                 const ws_write_opts *w, ws_err *err);
 
 /** A directory, a file, or an adapter's directory. */
 ws_status ws_tune_write(ws_tune *t, ws_result **out, ws_err *err);

@@ -115,19 +115,18 @@ static ws_status choose_new(ws_tune *t, ws_err *err)
 
 /* ---- from an adapter ---- */
 
-/** The part that module @p path stands for, with or without the family's prefix. */
-static int64_t part_of(const ws_tune *t, const char *path)
+int64_t ws_tune_part_of(const ws_model *m, const char *path)
 {
     char name[1024];
 
-    for (size_t i = 0; i < ws_model_part_count(t->model); i++) {
-        const ws_model_part *p = ws_model_part_at(t->model, i);
-        const size_t n = strlen(p->name), m = strlen(path) + 7;
+    for (size_t i = 0; i < ws_model_part_count(m); i++) {
+        const ws_model_part *p = ws_model_part_at(m, i);
+        const size_t n = strlen(p->name), len = strlen(path) + 7;
         snprintf(name, sizeof name, "%s.weight", path);
         if (strcmp(p->name, name) == 0)
             return (int64_t)i;
-        if (m > n && strcmp(name + (m - n), p->name) == 0 && name[m - n - 1] == '.' &&
-            strchr(name, '.') == name + (m - n - 1))
+        if (len > n && strcmp(name + (len - n), p->name) == 0 &&
+            name[len - n - 1] == '.' && strchr(name, '.') == name + (len - n - 1))
             return (int64_t)i;
     }
     return -1;
@@ -149,7 +148,7 @@ static ws_status module_take(ws_tune *t, const ws_adapter_module *m, ws_err *err
                            : m->magnitude != NULL ? "magnitudes (DoRA)"
                                                   : "a bias beside its factors",
                            m->path, err);
-    const int64_t i = part_of(t, m->path);
+    const int64_t i = ws_tune_part_of(t->model, m->path);
     const ws_model_part *p = i < 0 ? NULL : ws_model_part_at(t->model, (size_t)i);
     if (p == NULL || p->kind != WS_PART_LINEAR) {
         ws_fail(err, WS_E_MISSING, "the model has no linear '%s'", m->path);

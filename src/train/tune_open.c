@@ -346,23 +346,31 @@ static ws_status exists(const ws_tune *t, ws_err *err)
     return ws_err_at(err, t->req->write.out, NULL, -1);
 }
 
+char *ws_tune_folder(const char *out)
+{
+    size_t n = strlen(out);
+
+    while (n > 1 && out[n - 1] == '/')
+        n--;
+    size_t at = n;
+    while (at > 0 && out[at - 1] != '/')
+        at--;
+    char *folder = ws_alloc(n + 8);
+    if (folder != NULL)
+        snprintf(folder, n + 8, "%.*s.%.*s.tune", (int)at, out, (int)(n - at),
+                 out + at);
+    return folder;
+}
+
 /** Before hours of work: what is there may not be replaced without --force. */
 static ws_status target_check(ws_tune *t, ws_err *err)
 {
     const ws_write_opts *w = &t->req->write;
     struct stat sb;
-    size_t n = strlen(w->out);
 
-    while (n > 1 && w->out[n - 1] == '/')
-        n--;
-    size_t at = n;
-    while (at > 0 && w->out[at - 1] != '/')
-        at--;
-    t->folder = ws_alloc(n + 8);
+    t->folder = ws_tune_folder(w->out);
     if (t->folder == NULL)
         return ws_fail(err, WS_E_MEMORY, "no memory for a path");
-    snprintf(t->folder, n + 8, "%.*s.%.*s.tune", (int)at, w->out, (int)(n - at),
-             w->out + at);
     t->exists = lstat(w->out, &sb) == 0;
     if (t->req->estimate || w->force || w->resume || !t->exists)
         return WS_OK;

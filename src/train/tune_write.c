@@ -161,9 +161,8 @@ static ws_status write_model(ws_tune *t, ws_result **out, ws_err *err)
 
 /* ---- an adapter ---- */
 
-/** The weights that manifest @p m of output @p w lists, as of any other output. */
-static ws_status adapter_result(ws_result **out, const ws_manifest *m,
-                                const ws_write_opts *w, ws_err *err)
+ws_status ws_tune_adapter_result(ws_result **out, const ws_manifest *m,
+                                 const ws_write_opts *w, ws_err *err)
 {
     ws_result *r = ws_result_new();
     char path[4096];
@@ -234,7 +233,7 @@ static ws_status write_adapter(ws_tune *t, ws_result **out, ws_err *err)
                                        .n_inputs = from != NULL ? 2 : 1 };
     ws_status st = ws_adapter_write(&spec, &target, t->ctx, &m, err);
     if (st == WS_OK)
-        st = adapter_result(out, m, &t->req->write, err);
+        st = ws_tune_adapter_result(out, m, &t->req->write, err);
     ws_manifest_free(m);
     return st;
 }
