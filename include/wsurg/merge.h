@@ -33,6 +33,7 @@ typedef struct ws_write_opts {
     bool force,
         resume;      /**< replace what is there; finish staged work of the same key */
     bool provenance; /**< write wsurg.* metadata */
+    bool card;       /**< with provenance, of a directory: README.md with the recipe */
     const char *manifest; /**< NULL: beside the output; "none"; else a path */
     bool dtype_keep;      /**< keep: the base's (first model's without a base) */
     ws_dtype dtype;       /**< unless dtype_keep */
@@ -191,9 +192,9 @@ struct ws_plan {
     size_t first_out; /**< of files: the first that this run writes (--part) */
     size_t n_out;     /**< how many it writes; n_files without --part */
     bool out_is_dir;
-    const char *out; /**< target path, the default included */
+    const char *out;      /**< target path, the default included */
     const char *part_out; /**< what this run writes: out, with --part OUT.part-I-of-N */
-    char key[33];    /**< XXH3-128 of the plan and the identity of its inputs, in hex:
+    char key[33]; /**< XXH3-128 of the plan and the identity of its inputs, in hex:
                         journal key */
     ws_cost cost;
     bool has_lines;

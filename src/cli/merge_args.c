@@ -11,11 +11,13 @@
 
 const ws_opt ws_opts_merge[] = {
     WS_TEXT(struct merge_args, recipe, "recipe", 'r', "FILE",
-            "take models, method and parameters from a YAML recipe"),
+            "models, method and parameters from a YAML recipe"),
     WS_FLAG(struct merge_args, dequantise, "dequantise", 0,
             "FP8 weights with scales are read as numbers"),
     WS_FLAG(struct merge_args, lenient, "lenient", 0,
-            "what has no effect in a recipe is a warning, no mistake"),
+            "what has no effect is a warning, no mistake"),
+    WS_FLAG(struct merge_args, no_card, "no-card", 0,
+            "write no README.md into a directory"),
     WS_TEXT(struct merge_args, base, "base", 0, "M",
             "the base; default: the first MODEL, if one is needed"),
     { .name = "method",
@@ -102,6 +104,7 @@ void ws_merge_plan(ws_run *run, struct merge_args *a)
     ws_model_args_fill(&a->model, &a->req.write);
     a->req.write.part = part.part;
     a->req.write.parts = part.parts;
+    a->req.write.card = part.card;
     sets_fill(run, a);
     if (a->read)
         a->req.recipe = ws_recipe_result(a->read);
@@ -225,6 +228,7 @@ void ws_merge_check(ws_run *run, void *args)
     struct merge_args *a = args;
 
     a->req = (ws_merge_req)WS_MERGE_REQ_INIT;
+    a->req.write.card = !a->no_card;
     if (a->part)
         part_fill(run, a->part, &a->req.write);
     if (a->weights)

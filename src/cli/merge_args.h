@@ -12,7 +12,7 @@
 struct merge_args {
     ws_strs models;
     const char *base, *method, *recipe;
-    bool lenient, dequantise;
+    bool lenient, dequantise, no_card;
     ws_strs sets;
     const char *weights, *lines, *coefficients, *part;
     ws_word on_missing, vocab;

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "ckpt/stage_manifest.h"
+#include "engine/card.h"
 #include "engine/parts.h"
 #include "hf/companions.h"
 #include "hf/quantized.h"
@@ -252,6 +253,19 @@ static ws_status put_index(const ws_finish *f, const ws_digests *d, ws_err *err)
     return st;
 }
 
+static ws_status put_card(const ws_finish *f, ws_err *err)
+{
+    const ws_write_opts *w = &f->plan->req->write;
+    ws_buf b = { 0 };
+    if (!w->card || !w->provenance)
+        return WS_OK;
+    ws_status st = ws_card_write(f->plan, &b, err);
+    if (st == WS_OK)
+        st = ws_stage_put(f->stage, "README.md", b.p, b.n, err);
+    ws_buf_free(&b);
+    return st;
+}
+
 static ws_status put_companions(const ws_finish *f, const ws_digests *d, ws_err *err)
 {
     const ws_plan *plan = f->plan;
@@ -260,6 +274,9 @@ static ws_status put_companions(const ws_finish *f, const ws_digests *d, ws_err 
         if (st != WS_OK)
             return st;
     }
+    ws_status st = put_card(f, err);
+    if (st != WS_OK)
+        return st;
     const char *from = plan->req->write.companions_from;
     if (from == NULL && ws_ckpt_is_dir(plan->inputs[0].ckpt))
         from = ws_ckpt_home(plan->inputs[0].ckpt);
@@ -273,7 +290,7 @@ static ws_status put_companions(const ws_finish *f, const ws_digests *d, ws_err 
         tokenizer_from = plan->vocab->tokenizer_from;
     const ws_companion_file *files = NULL;
     size_t n_files = 0;
-    ws_status st = ws_plan_vocab_files(f->plan, from, &files, &n_files, err);
+    st = ws_plan_vocab_files(f->plan, from, &files, &n_files, err);
     const ws_companion_opts o = {
         .dtype_set = !keep || numbers,
         .dtype = keep ? WS_DT_F32 : plan->req->write.dtype,

@@ -207,6 +207,10 @@ void ws_plan_vocab_files_free(const struct ws_companion_file *files, size_t n);
  * shown in a wider one. */
 ws_dtype ws_plan_kept_dtype(const ws_plan *plan, size_t input, const ws_tensor *t);
 
+/** recipe_write.c: as ws_recipe_of_plan(), with inputs called @p names (n_inputs). */
+ws_status ws_recipe_of_inputs(const ws_plan *plan, const char *const *names, ws_buf *b,
+                              ws_err *err);
+
 /** plan_tensors.c: match the inputs' tensors into plan->tensors. */
 void ws_plan_match(ws_plan *plan);
 

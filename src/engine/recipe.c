@@ -537,7 +537,11 @@ ws_status ws_recipe_parse(ws_recipe **out, const char *name, const char *text,
                            .warnings = warnings,
                            .lenient = lenient };
     r.file = ws_arena_strdup(r.arena, name);
-    r.memory = r.file == NULL;
+    char *kept = ws_recipe_take(&r, len + 1, 1);
+    if (kept != NULL)
+        memcpy(kept, text, len);
+    recipe->text = kept;
+    r.memory |= r.file == NULL;
     if (!r.memory)
         ws_yaml_parse(&docs, &n, r.file, text, len, r.arena, errors);
     if (errors->n == before && n == 0 && !r.memory)

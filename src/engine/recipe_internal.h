@@ -127,6 +127,7 @@ struct ws_recipe_doc {
 
 struct ws_recipe {
     ws_arena arena;
+    const char *text; /**< as it was read */
     size_t n;
     ws_recipe_doc *docs; /**< (n) */
     size_t last;         /**< the one that is written */
@@ -219,6 +220,9 @@ typedef struct ws_recipe_query {
  * False: none says one. */
 bool ws_recipe_value(const ws_recipe_doc *doc, const ws_param *p,
                      const ws_recipe_query *q, double *v, ws_place *at);
+
+/** recipe_write.c: documents (n), laid out anew; false: no recipe, or too long. */
+bool ws_recipe_write_documents(ws_buf *out, ws_yaml *const *docs, size_t n);
 
 /** A level's settings as a JSON object that says them all. */
 void ws_recipe_settings_json(ws_buf *b, const ws_settings *s);

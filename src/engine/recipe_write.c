@@ -167,6 +167,16 @@ static bool document_write(ws_buf *b, const ws_yaml *y)
     return true;
 }
 
+bool ws_recipe_write_documents(ws_buf *out, ws_yaml *const *docs, size_t n)
+{
+    bool good = true;
+    for (size_t i = 0; good && i < n; i++) {
+        ws_buf_puts(out, i == 0 ? "" : "---\n");
+        good = docs[i]->kind == WS_YAML_MAP && document_write(out, docs[i]);
+    }
+    return good;
+}
+
 ws_status ws_recipe_format(ws_buf *out, const char *name, const char *text, size_t len,
                            ws_diag *errors)
 {
@@ -174,11 +184,7 @@ ws_status ws_recipe_format(ws_buf *out, const char *name, const char *text, size
     ws_yaml **docs = NULL;
     size_t n = 0;
     ws_status st = ws_yaml_parse(&docs, &n, name, text, len, &arena, errors);
-    bool good = true;
-    for (size_t i = 0; st == WS_OK && good && i < n; i++) {
-        ws_buf_puts(out, i == 0 ? "" : "---\n");
-        good = docs[i]->kind == WS_YAML_MAP && document_write(out, docs[i]);
-    }
+    const bool good = st == WS_OK && ws_recipe_write_documents(out, docs, n);
     if (st == WS_OK && out->failed) {
         ws_diag_report(errors, WS_E_MEMORY, NULL, "no memory for the recipe");
         st = WS_E_MEMORY;
@@ -250,7 +256,19 @@ static void parameters_write(const ws_plan *plan, size_t m, const char *lead, ws
         ws_buf_putc(b, '}');
 }
 
+/** Input @p k as it is to be named. */
+static const char *input_name(const ws_plan *plan, const char *const *names, size_t k)
+{
+    return names != NULL ? names[k] : plan->inputs[k].path;
+}
+
 ws_status ws_recipe_of_plan(const ws_plan *plan, ws_buf *b, ws_err *err)
+{
+    return ws_recipe_of_inputs(plan, NULL, b, err);
+}
+
+ws_status ws_recipe_of_inputs(const ws_plan *plan, const char *const *names, ws_buf *b,
+                              ws_err *err)
 {
     const ws_merge_req *r = plan->req;
     // slerp's t counts from its base, which is the first model here
@@ -258,13 +276,13 @@ ws_status ws_recipe_of_plan(const ws_plan *plan, ws_buf *b, ws_err *err)
     ws_buf_printf(b, "merge_method: %s\n", plan->method->name);
     if (plan->has_base || slerp) {
         ws_buf_puts(b, "base_model: ");
-        text_write(b, plan->inputs[0].path, true);
+        text_write(b, input_name(plan, names, 0), true);
         ws_buf_putc(b, '\n');
     }
     ws_buf_puts(b, "models:\n");
     for (size_t m = 0; m < plan->n_models; m++) {
         ws_buf_puts(b, "  - model: ");
-        text_write(b, plan->inputs[ws_plan_input_of(plan, m)].path, true);
+        text_write(b, input_name(plan, names, ws_plan_input_of(plan, m)), true);
         parameters_write(plan, m, "\n    parameters: {", b);
         ws_buf_putc(b, '\n');
     }

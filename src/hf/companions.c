@@ -101,15 +101,20 @@ static bool is_left(const char *name)
     return false;
 }
 
+/** Names of files that stay behind, the first of them in words. */
+struct names {
+    ws_buf text;
+    size_t n;
+};
+
 /** The carrying in the making. */
 struct carry {
     ws_stage *stage;
     const char *from;
     const ws_companion_opts *o;
     ws_diag *warnings;
-    ws_buf left; // names for the note
-    size_t n_left;
-    bool other_tokenizer; // it comes from elsewhere
+    struct names left, code; // for the notes
+    bool other_tokenizer;    // it comes from elsewhere
 };
 
 static ws_status no_memory(ws_err *err)
@@ -236,14 +241,14 @@ static ws_status put_config(struct carry *c, const char *path, ws_err *err)
 
 /* ---- the other files ---- */
 
-static void note_left(struct carry *c, const char *name)
+static void note_left(struct names *v, const char *name)
 {
-    if (c->n_left < SHOWN_NAMES) {
+    if (v->n < SHOWN_NAMES) {
         char shown[64];
         ws_show(name, shown, sizeof shown);
-        ws_buf_printf(&c->left, "%s%s", c->n_left == 0 ? "" : ", ", shown);
+        ws_buf_printf(&v->text, "%s%s", v->n == 0 ? "" : ", ", shown);
     }
-    c->n_left++;
+    v->n++;
 }
 
 static int by_bytes(const void *a, const void *b)
@@ -391,21 +396,22 @@ static ws_status carry_one(struct carry *c, const char *name, ws_err *err)
     else if (is_carried(name))
         st = ws_stage_copy(c->stage, to.p, path.p, err);
     else if (!is_left(name))
-        note_left(c, name);
+        note_left(ends_with(name, ".py") ? &c->code : &c->left, name);
     ws_buf_free(&path);
     ws_buf_free(&to);
     return st;
 }
 
-static void report_left(struct carry *c)
+static void report_left(struct carry *c, struct names *v, const char *what)
 {
-    if (c->n_left == 0 || c->left.failed)
-        return;
-    if (c->n_left > SHOWN_NAMES)
-        ws_buf_printf(&c->left, " and %zu more", c->n_left - SHOWN_NAMES);
-    ws_err *e = ws_diag_report(c->warnings, WS_OK, "note", "not carried over: %s",
-                               c->left.failed ? "" : c->left.p);
-    ws_err_at(e, c->from, NULL, -1);
+    if (v->n > SHOWN_NAMES)
+        ws_buf_printf(&v->text, " and %zu more", v->n - SHOWN_NAMES);
+    if (v->n > 0 && !v->text.failed) {
+        ws_err *e = ws_diag_report(c->warnings, WS_OK, "note", "%snot carried over: %s",
+                                   what, v->text.p);
+        ws_err_at(e, c->from, NULL, -1);
+    }
+    ws_buf_free(&v->text);
 }
 
 ws_status ws_companions_carry(ws_stage *stage, const char *from,
@@ -425,9 +431,8 @@ ws_status ws_companions_carry(ws_stage *stage, const char *from,
         st = tokenizer_visit(&c, true, err);
     if (st == WS_OK)
         st = put_replaced(&c, err);
-    if (st == WS_OK)
-        report_left(&c);
-    ws_buf_free(&c.left);
+    report_left(&c, &c.left, "");
+    report_left(&c, &c.code, "code is ");
     ws_free(names);
     ws_arena_free(&arena);
     return st;

@@ -41,9 +41,9 @@ typedef struct ws_companion_opts {
  * where it stands, `tie_word_embeddings` and `vocab_size` wherever they stand and at
  * the top where they do not; every other byte stays. Python code and pickles are never
  * carried, nor is the model card README.md: one parent's card is false for what is made
- * of several. A note in @p warnings names the files left behind (weights, manifests and
- * hidden files go without saying); a warning, that config.json refers to code
- * (`auto_map`).
+ * of several. Notes in @p warnings name the files left behind (weights, manifests and
+ * hidden files go without saying), code in one of its own; a warning says that
+ * config.json refers to code (`auto_map`).
  * @return WS_OK; WS_E_IO; WS_E_HEADER config.json is not valid JSON; WS_E_MEMORY
  */
 WS_API ws_status ws_companions_carry(ws_stage *stage, const char *from,

@@ -103,12 +103,15 @@ static void known_files_are_carried_and_the_rest_is_named(void **state)
     }
     ws_manifest_free(m);
     assert_file("out/config.json", "{\"model_type\": \"llama\"}\n");
-    assert_int_equal(warnings.n, 1);
+    assert_int_equal(warnings.n, 2);
     assert_string_equal(warnings.items[0].tag, "note");
     assert_string_equal(warnings.items[0].path, "base");
     assert_string_equal(warnings.items[0].msg,
-                        "not carried over: LICENSE.py, README.md, "
-                        "modeling_own.py, notes.txt");
+                        "not carried over: README.md, notes.txt");
+    assert_string_equal(warnings.items[1].tag, "note");
+    assert_string_equal(warnings.items[1].path, "base");
+    assert_string_equal(warnings.items[1].msg,
+                        "code is not carried over: LICENSE.py, modeling_own.py");
     ws_diag_free(&warnings);
 }
 
@@ -146,7 +149,7 @@ static void custom_code_is_a_warning(void **state)
     const ws_companion_opts o = { .dtype_set = false };
     make_base("{\"auto_map\": {\"AutoModel\": \"modeling_own.Own\"}}");
     assert_ok(carry(&o, &warnings, &err), err);
-    assert_int_equal(warnings.n, 2);
+    assert_int_equal(warnings.n, 3);
     assert_string_equal(warnings.items[0].tag, "custom-code");
     assert_string_equal(warnings.items[0].msg,
                         "config.json names Python code of its own (auto_map), which is "
