@@ -276,7 +276,7 @@ ws_status ws_krylov(const ws_krylov_opts *o, ws_operator *op, void *arg, double 
                        (long long)o->k, (long long)o->n, (long long)Z->rows,
                        (long long)Z->cols);
     s.b = o->block > 0 ? o->block : clamp((o->k + 3) / 4, 8, 64);
-    s.most = o->most > 0 ? o->most : clamp(8 * o->k, 8 * s.b, o->n);
+    s.most = o->most > 0 ? o->most : clamp(8 * o->k, 8 * s.b, o->n - s.b);
     s.most -= s.most % s.b;
     lapack_int fits;
     if (!ws_to_lapack_int(s.most * s.most, &fits))

@@ -193,6 +193,12 @@ static bool regular(const ws_mat *R)
     return least > DBL_EPSILON * most;
 }
 
+/** Whether so much is wanted of order @p q that a dense method costs less. */
+static bool dense(int64_t r, int64_t q)
+{
+    return r < 1 || 8 * r > q || q < 128;
+}
+
 /** Eigenvectors Z (r, q) of the wanted end by a Krylov space. */
 static ws_status by_krylov(split *s, ws_mat *Z, ws_decomposed *out, ws_err *err)
 {
@@ -205,8 +211,7 @@ static ws_status by_krylov(split *s, ws_mat *Z, ws_decomposed *out, ws_err *err)
     ws_krylov_info info;
     const int64_t most = s->m > s->n ? s->m : s->n;
     ws_status st = WS_OK;
-    // the Gram matrix is cheap while it is small, but loses the small end
-    if (s->r < 1 || (s->o->smallest ? 8 : 12) * s->r > s->q || s->q < 128)
+    if (dense(s->r, s->q))
         return ws_fail(err, WS_E_NO_CONVERGENCE, "small enough for a dense method");
     if (s->o->smallest) {
         st = factor(s, err);
@@ -306,9 +311,7 @@ static ws_status by_gram(split *s, const ws_mat *T, ws_mat *Z, bool *lost,
     const double next = s->o->smallest ? w[k - 1] : w[0];
     const double noise = (double)s->q * DBL_EPSILON * trace;
     s->side = s->m <= s->n ? LEFT : RIGHT;
-    // right vectors are multiplied by T: what they hold of the largest grows
-    *lost = s->o->smallest && s->m > s->n;
-    *lost |= k > s->r && noise > 2e-7 * fabs(edge - next);
+    *lost = k > s->r && noise > 2e-7 * fabs(edge - next);
     const double top = sqrt(fmax(s->o->smallest ? trace : w[k - 1], DBL_MIN));
     out->gap =
         k > s->r ? fabs(sqrt(fmax(edge, 0.0)) - sqrt(fmax(next, 0.0))) / top : NAN;
@@ -321,9 +324,10 @@ static ws_status by_gram(split *s, const ws_mat *T, ws_mat *Z, bool *lost,
 static ws_status by_dense(split *s, ws_mat *Z, ws_decomposed *out, ws_err *err)
 {
     ws_mat T;
-    bool lost = false;
+    // right vectors are multiplied by T: what they hold of the largest grows
+    bool lost = s->o->smallest && s->m > s->n;
     ws_status st = form(s, &T, err);
-    if (st == WS_OK)
+    if (st == WS_OK && !lost)
         st = by_gram(s, &T, Z, &lost, out, err);
     if (st == WS_OK && !lost)
         return WS_OK;
@@ -510,9 +514,8 @@ uint64_t ws_corda_bytes(int64_t m, int64_t n, int64_t r, bool smallest, bool wit
 {
     const uint64_t q = (uint64_t)(m < n ? m : n), most = (uint64_t)(m < n ? n : m);
     const uint64_t c = with_c ? (uint64_t)n * (uint64_t)n : 0, k = (uint64_t)r;
-    const bool dense = (smallest ? 8 : 12) * k > q || q < 128;
     uint64_t all = 6 * k * most + 96 * most; // Z, U, P, A U, probes
-    if (dense) // T, G and its scratch, or T, U, V and theirs
+    if (dense(r, m < n ? m : n)) // T, G and its scratch, or T, U, V and theirs
         all += (uint64_t)m * (uint64_t)n * 3 + 6 * q * q;
     else // basis, small problems; factors
         all += (8 * k + 64) * q + 256 * k * k + 128 * most +

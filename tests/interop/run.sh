@@ -147,6 +147,10 @@ if [ -z "$oracle" ]; then
         --library "$(dirname "$wsurg")/src/libwsurg.so" --root "$root"
     also peft adapter_checks.py "$wsurg"
     also peft corda_checks.py "$wsurg"
+    "$python" "$root/examples/models/skills.py" --skill roman --split train --count 4000 >"$work/roman.txt"
+    also peft corda_whole.py "$wsurg" example "$root/examples/models/base" 20 "$work/roman.txt"
+    also peft corda_whole.py "$wsurg" stories260k "$root/../shared/data/stories260k" 200 \
+        "$root/../shared/data/text/es.train.txt"
     also gguf gguf_checks.py --wsurg "$wsurg"
 fi
 finish "$passed" "$failed" "$skipped"
