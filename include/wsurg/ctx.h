@@ -43,6 +43,8 @@ typedef struct ws_ctx {
                                signal; may be NULL */
     bool strict;            /**< warnings (not those tagged "note") make a run fail with
                     WS_E_STRICT before its output shows */
+    bool lenient;    /**< a key of config.json whose meaning is not known is a warning
+                    where `warnings` is given, and no refusal */
     bool dequantise; /**< FP8 models are read as the numbers that they stand for */
 } ws_ctx;
 

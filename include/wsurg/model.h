@@ -40,7 +40,8 @@ typedef struct ws_model_info {
  * @return WS_OK; as ws_ckpt_open(); WS_E_MISSING no config.json, or a tensor is absent;
  *         WS_E_SHAPE a tensor is not of the shape that the config demands; WS_E_DTYPE
  *         no arithmetic for one; WS_E_UNSUPPORTED model_type or a field of the config
- *         not known here (named); WS_E_MEMORY would exceed the limit
+ *         not known here (named; ctx->lenient lets a field pass whose meaning is not
+ *         known); WS_E_MEMORY would exceed the limit
  */
 WS_API ws_status ws_model_open(ws_model **out, const char *path, const char *companions,
                                const ws_ctx *ctx, ws_err *err);

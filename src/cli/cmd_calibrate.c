@@ -13,6 +13,7 @@ struct calibrate_args {
     int64_t samples, seq, seed;
     ws_word sampling, normalise;
     const char *add, *companions_from;
+    bool lenient;
     struct ws_write_args w;
 };
 
@@ -75,6 +76,7 @@ static ws_status calibrate_run(ws_run *run, void *args)
     req.write.out = a->w.out ? a->w.out : "cov.safetensors";
     req.write.companions_from = a->companions_from;
     run->target = req.write.out;
+    run->ctx.lenient = a->lenient;
     if (ws_calibrate(&r, &req, &run->ctx, &err))
         return ws_run_fail(run, &err);
     run->usage = r->usage;
@@ -108,6 +110,8 @@ static const ws_opt calibrate_opts[] = {
            "of the choice of samples"),
     WS_TEXT(struct calibrate_args, companions_from, "companions-from", 0, "DIR",
             "config and tokenizer of a model that is a plain file"),
+    WS_FLAG(struct calibrate_args, lenient, "lenient", 0,
+            "a key of config.json that is not known is a warning"),
     WS_SET(struct calibrate_args, w, ws_opts_write),
     WS_OPT_END,
 };

@@ -29,6 +29,7 @@ struct decompose_args {
     ws_strs targets;
     bool keep_base;
     const char *companions_from;
+    bool lenient;
     struct ws_write_args w;
 };
 
@@ -221,6 +222,7 @@ static ws_status decompose_run(ws_run *run, void *args)
     req.write.out = a->w.out ? a->w.out : a->corda ? "corda/" : "pissa/";
     req.write.companions_from = a->companions_from;
     run->target = req.write.out;
+    run->ctx.lenient = a->lenient;
     if (ws_decompose(&r, &req, &run->ctx, &err))
         return ws_run_fail(run, &err);
     run->usage = r->usage;
@@ -258,6 +260,8 @@ static const ws_opt decompose_more[] = {
             "of --data: windows of all text, or whole documents"),
     WS_TEXT(struct decompose_args, companions_from, "companions-from", 0, "DIR",
             "config and tokenizer of the residual; default: the model's"),
+    WS_FLAG(struct decompose_args, lenient, "lenient", 0,
+            "a key of config.json that is not known is a warning"),
     WS_OPT(struct decompose_args, damp, "damp", 0, "X", 0.01, 0.0, 1e6,
            "added to the diagonal of C, times its mean"),
     WS_OPT_END,

@@ -24,6 +24,7 @@ struct generate_args {
     bool chat, echo;
     ws_word bos;
     const char *chat_format, *companions_from;
+    bool lenient;
     ws_stdin from_stdin;
 };
 
@@ -383,6 +384,7 @@ static ws_status generate_run(ws_run *run, void *args)
     ws_status st = ws_stdin_take(run, &a->from_stdin, &a->model, 1, NULL);
     if (st)
         return st;
+    run->ctx.lenient = a->lenient;
     st = ws_model_open(&j.m, a->model, a->companions_from, &run->ctx, &j.err);
     if (st == WS_OK)
         st = ws_tokenizer_open(&j.t, ws_model_info_of(j.m)->folder, &j.err);
@@ -453,6 +455,8 @@ static const ws_opt generate_opts[] = {
             "bos before the prompt: if the tokenizer puts it, never, always"),
     WS_TEXT(struct generate_args, companions_from, "companions-from", 0, "DIR",
             "config and tokenizer of a MODEL that is a plain file"),
+    WS_FLAG(struct generate_args, lenient, "lenient", 0,
+            "a key of config.json that is not known is a warning"),
     WS_OPT_END,
 };
 

@@ -13,6 +13,7 @@ struct learn_args {
     ws_strs models, data, val, negate;
     bool atlas, entropy, force;
     const char *target, *tokenizer, *companions_from, *out, *svg, *bake;
+    bool lenient;
     int64_t shots, partitions, budget, batch, seq, epochs, steps;
     int64_t eval_every, val_tokens, seed;
     double lr, weight_decay, clip, l1, l2, control;
@@ -168,6 +169,7 @@ static ws_status learn_run(ws_run *run, void *args)
     req.svg = a->svg;
     req.force = a->force;
     run->target = req.out;
+    run->ctx.lenient = a->lenient;
     if (ws_atlas_learn(&r, &req, &run->ctx, &err) != WS_OK)
         return ws_run_fail(run, &err);
     report(run, a, req.out, &r);
@@ -234,6 +236,8 @@ static const ws_opt learn_opts[] = {
             "folder or file of the tokenizer; default: the base's"),
     WS_TEXT(struct learn_args, companions_from, "companions-from", 0, "DIR",
             "config and tokenizer of a base that is a plain file"),
+    WS_FLAG(struct learn_args, lenient, "lenient", 0,
+            "a key of config.json that is not known is a warning"),
     WS_TEXT(struct learn_args, out, "out", 'o', "FILE",
             "the coefficients; default coefficients.json"),
     WS_TEXT(struct learn_args, svg, "svg", 0, "FILE",

@@ -24,6 +24,7 @@ struct reset_args {
 
 struct sensitivity_args {
     const char *model, *data, *target, *tokenizer, *companions_from;
+    bool lenient;
     int64_t count, batches, batch, seq, seed, rank;
     double share, structure;
     struct ws_write_args w;
@@ -31,6 +32,7 @@ struct sensitivity_args {
 
 struct graft_args {
     const char *base, *model, *data, *val, *target, *tokenizer, *companions_from;
+    bool lenient;
     double share, bias, lr;
     int64_t epochs, batches, batch, seq, seed;
     struct ws_write_args w;
@@ -291,6 +293,7 @@ static ws_status sensitivity_run(ws_run *run, void *args)
     req.seed = (uint64_t)a->seed;
     ws_write_args_fill(&a->w, &req.write);
     run->target = req.write.out;
+    run->ctx.lenient = a->lenient;
     if (ws_sensitivity(&r, &req, &run->ctx, &err))
         return ws_run_fail(run, &err);
     sensitivity_report(run, req.write.out, r);
@@ -328,6 +331,8 @@ static const ws_opt sensitivity_opts[] = {
             "source of tokenizer.json; default: the model"),
     WS_TEXT(struct sensitivity_args, companions_from, "companions-from", 0, "DIR",
             "config of a model that is a plain file"),
+    WS_FLAG(struct sensitivity_args, lenient, "lenient", 0,
+            "a key of config.json that is not known is a warning"),
     WS_SET(struct sensitivity_args, w, ws_opts_write),
     WS_OPT_END,
 };
@@ -425,6 +430,7 @@ static ws_status graft_run(ws_run *run, void *args)
     req.seed = (uint64_t)a->seed;
     ws_write_args_fill(&a->w, &req.write);
     run->target = req.write.out;
+    run->ctx.lenient = a->lenient;
     if (ws_graft(&r, &req, &run->ctx, &err))
         return ws_run_fail(run, &err);
     graft_report(run, req.write.out, r);
@@ -462,6 +468,8 @@ static const ws_opt graft_opts[] = {
             "source of tokenizer.json; default: the base"),
     WS_TEXT(struct graft_args, companions_from, "companions-from", 0, "DIR",
             "config of a base that is a plain file"),
+    WS_FLAG(struct graft_args, lenient, "lenient", 0,
+            "a key of config.json that is not known is a warning"),
     WS_SET(struct graft_args, w, ws_opts_write),
     WS_OPT_END,
 };

@@ -17,6 +17,7 @@ struct realign_args {
     ws_word op, scope, reference, mask, schedule;
     double lambda, keep, drop, temperature, beta, lr, weight_decay, clip;
     int64_t batch, seq, steps, warmup, save_every, seed;
+    bool lenient;
     struct ws_model_args out;
 };
 
@@ -159,6 +160,7 @@ static ws_status realign_run(ws_run *run, void *args)
     if (req.write.out == NULL)
         req.write.out = default_out(run, a);
     run->target = req.write.out;
+    run->ctx.lenient = a->lenient;
     if (ws_realign(&r, &req, &run->ctx, &err) != WS_OK)
         return ws_run_fail(run, &err);
     report(run, a, &req, r);
@@ -196,6 +198,8 @@ static const ws_opt realign_more[] = {
            "steps between checkpoints for --resume; 0: when interrupted"),
     WS_OPT(struct realign_args, clip, "clip", 0, "X", 1, 0, 1e9,
            "largest norm of the gradient; 0: no limit"),
+    WS_FLAG(struct realign_args, lenient, "lenient", 0,
+            "a key of config.json that is not known is a warning"),
     WS_OPT_END,
 };
 

@@ -22,7 +22,7 @@ struct tune_args {
     ws_word loss, optimizer, schedule;
     double beta;
     int64_t batch, accumulate, seq, steps, seed, eval_every, patience, save_every;
-    bool no_pack, estimate;
+    bool no_pack, estimate, lenient;
     double lr, epochs, weight_decay, eps, clip, momentum, min_lr_rate, power;
     const char *warmup, *betas, *max_time, *log;
     int64_t decay_steps;
@@ -397,6 +397,7 @@ static ws_status tune_run(ws_run *run, void *args)
     struct tune_args *a = args;
     ws_tune_result *r = NULL;
     ws_err err = WS_ERR_INIT;
+    run->ctx.lenient = a->lenient;
     const ws_status st = ws_tune_run(&r, &a->req, &run->ctx, &err);
 
     ws_run_flush(run);
@@ -475,6 +476,8 @@ static const ws_opt tune_more[] = {
     WS_TEXT(struct tune_args, max_time, "max-time", 0, "T",
             "save and stop (exit 8) after T: 90s, 30m, 2h"),
     WS_TEXT(struct tune_args, log, "log", 0, "FILE", "a line of JSON for each step"),
+    WS_FLAG(struct tune_args, lenient, "lenient", 0,
+            "a key of config.json that is not known is a warning"),
     WS_OPT_END,
 };
 

@@ -28,11 +28,14 @@ const ws_opt ws_opts_eval[] = {
             "how messages are rendered; default: as the model's template"),
     WS_TEXT(struct ws_eval_args, companions_from, "companions-from", 0, "DIR",
             "config and tokenizer of a MODEL that is a plain file"),
+    WS_FLAG(struct ws_eval_args, lenient, "lenient", 0,
+            "a key of config.json that is not known is a warning"),
     WS_OPT_END,
 };
 
 void ws_eval_check(ws_run *run, struct ws_eval_args *a)
 {
+    run->ctx.lenient = a->lenient;
     a->source =
         ws_arena_calloc(&run->arena, a->data.n ? a->data.n : 1, sizeof *a->source);
     for (size_t i = 0; a->source && i < a->data.n; i++) {

@@ -13,6 +13,7 @@ struct ws_eval_args {
     int64_t window, stride, limit; /**< window 0: the model's, at most 1024 */
     ws_word bos, loss;
     const char *companions_from, *chat_format;
+    bool lenient;
     ws_data_source *source; /**< (data.n), from ws_eval_check() */
 };
 

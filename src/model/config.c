@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "model/config_keys.h"
 
 enum { MAX_DIM = 1 << 24, MAX_LAYERS = 4096 };
 
@@ -42,36 +43,10 @@ static const struct family families[] = {
       128 },
 };
 
-/** Keys that change numbers and that no family here reads: refused unless neutral. */
-static const struct {
-    const char *key;
-    double neutral; // NAN: only null, false
-} foreign[] = {
-    { "quantization_config", NAN },
-    { "attn_logit_softcapping", NAN },
-    { "final_logit_softcapping", NAN },
-    { "embedding_multiplier", 1.0 },
-    { "residual_multiplier", 1.0 },
-    { "attention_multiplier", 1.0 },
-    { "logits_scaling", 1.0 },
-    { "logit_scale", 1.0 },
-    { "query_pre_attn_scalar", NAN },
-    { "no_rope_layers", NAN },
-    { "rope_local_base_freq", NAN },
-    { "num_experts", NAN },
-    { "num_local_experts", NAN },
-    { "clip_qkv", NAN },
-    { "alibi", NAN },
-    { "use_qk_norm", NAN },
-    { "qk_layernorm", NAN },
-    { "add_cross_attention", NAN },
-    { "is_encoder_decoder", NAN },
-    { "prune_heads", NAN },
-};
-
 struct reader {
     const cJSON *root;
     const char *path;
+    ws_diag *unknown; // NULL: a key of unknown meaning is refused
     ws_err *err;
     ws_status st; // first fault
 };
@@ -299,19 +274,6 @@ static void windows_read(struct reader *r, ws_model_desc *d, const struct family
     }
 }
 
-static void foreign_check(struct reader *r)
-{
-    for (size_t i = 0; i < sizeof foreign / sizeof foreign[0]; i++) {
-        const cJSON *item = get(r->root, foreign[i].key);
-        if (item == NULL || cJSON_IsFalse(item) ||
-            (cJSON_IsNumber(item) && (item->valuedouble == foreign[i].neutral)) ||
-            ((cJSON_IsObject(item) || cJSON_IsArray(item)) && item->child == NULL))
-            continue;
-        refuse(r, WS_E_UNSUPPORTED, foreign[i].key,
-               "changes numbers in a way not known here");
-    }
-}
-
 /** eos_token_id: one, or a list. */
 static void ends_read(struct reader *r, ws_model_desc *d)
 {
@@ -420,7 +382,8 @@ static void desc_fill(struct reader *r, ws_model_desc *d, ws_arena *arena)
     snprintf(d->family, sizeof d->family, "%s", type);
     d->block = WS_BLOCK_PRE;
     d->embed_scale = 1.0;
-    foreign_check(r);
+    if (r->st == WS_OK)
+        r->st = ws_config_keys_check(r->root, type, r->path, r->unknown, r->err);
     d->dropout = dropout_read(r, gpt2);
     if (gpt2)
         gpt2_family(r, d);
@@ -447,14 +410,15 @@ static void desc_fill(struct reader *r, ws_model_desc *d, ws_arena *arena)
 }
 
 ws_status ws_model_desc_parse(ws_model_desc *d, const char *text, size_t len,
-                              const char *path, ws_arena *arena, ws_err *err)
+                              const char *path, ws_diag *unknown, ws_arena *arena,
+                              ws_err *err)
 {
     cJSON *json = NULL;
     ws_status st = ws_json_parse(&json, text, len, err);
     if (st)
         return ws_err_at(err, path, NULL, -1), st;
 
-    struct reader r = { .root = json, .path = path, .err = err };
+    struct reader r = { .root = json, .path = path, .unknown = unknown, .err = err };
     *d = (ws_model_desc){ 0 };
     if (!cJSON_IsObject(json))
         refuse(&r, WS_E_HEADER, "model_type", "is missing: no JSON object");

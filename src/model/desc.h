@@ -84,13 +84,15 @@ typedef struct ws_model_desc {
 /**
  * Read config.json of @p len bytes. Arrays are the arena's.
  *
- * @param path  for reports
+ * @param path     for reports
+ * @param unknown  as ws_config_keys_check()
  * @return WS_OK; WS_E_HEADER not valid, or values that contradict each other;
- *         WS_E_UNSUPPORTED a model_type, or a field that changes numbers, not known
- *         here (named); WS_E_MEMORY
+ *         WS_E_UNSUPPORTED a model_type, or a field that changes numbers or whose
+ *         meaning is not known here (named); WS_E_MEMORY
  * @source the configuration classes of transformers 4 and 5
  */
 WS_API ws_status ws_model_desc_parse(ws_model_desc *d, const char *text, size_t len,
-                                     const char *path, ws_arena *arena, ws_err *err);
+                                     const char *path, ws_diag *unknown,
+                                     ws_arena *arena, ws_err *err);
 
 #endif

@@ -444,7 +444,8 @@ static const char *folder_of(ws_arena *arena, const char *path)
     return s;
 }
 
-static ws_status config_load(ws_model *m, const char *companions, ws_err *err)
+static ws_status config_load(ws_model *m, const char *companions, ws_diag *unknown,
+                             ws_err *err)
 {
     size_t len;
     const char *text = ws_ckpt_config(m->ckpt, &len);
@@ -458,14 +459,14 @@ static ws_status config_load(ws_model *m, const char *companions, ws_err *err)
         return ws_fail(err, WS_E_MEMORY, "no memory for a path");
     snprintf(name, sizeof name, "%s/config.json", m->info.folder);
     if (text != NULL)
-        return ws_model_desc_parse(&m->d, text, len, name, &m->arena, err);
+        return ws_model_desc_parse(&m->d, text, len, name, unknown, &m->arena, err);
     char *own = NULL;
     if (ws_file_read(&own, &len, name, CONFIG_CAP, NULL) != WS_OK) {
         ws_fail(err, WS_E_MISSING, "no config.json says what model this is");
         ws_err_hint(err, "--companions-from names a folder with one");
         return ws_err_at(err, path, NULL, -1);
     }
-    ws_status st = ws_model_desc_parse(&m->d, own, len, name, &m->arena, err);
+    ws_status st = ws_model_desc_parse(&m->d, own, len, name, unknown, &m->arena, err);
     ws_free(own);
     return st;
 }
@@ -514,7 +515,8 @@ ws_status ws_model_take(ws_model **out, ws_ckpt *c, const char *companions,
         ws_err_at(err, ws_ckpt_path(c), NULL, -1);
     }
     if (st == WS_OK)
-        st = config_load(m, companions, err);
+        st = config_load(m, companions,
+                         ctx != NULL && ctx->lenient ? ctx->warnings : NULL, err);
     if (st == WS_OK)
         st = weights_load(m, ctx != NULL ? ctx->warnings : NULL, err);
     if (st) {

@@ -166,8 +166,9 @@ static ws_status values_read(struct source *s, const ws_model_desc *d, const cha
 
 /** The checkpoint of folder @p path, whose config is @p text. */
 static ws_status ckpt_make(ws_ckpt **out, const char *path, char *text, size_t len,
-                           uint64_t seed, ws_dtype *dtype, ws_err *err)
+                           uint64_t seed, bool lenient, ws_dtype *dtype, ws_err *err)
 {
+    ws_diag unknown = { 0 }; // told where the model is made of the same text
     struct source *s = ws_calloc(1, sizeof *s);
     ws_model_desc d;
     ws_ckpt *c = NULL;
@@ -175,7 +176,9 @@ static ws_status ckpt_make(ws_ckpt **out, const char *path, char *text, size_t l
     if (s == NULL)
         return ws_fail(err, WS_E_MEMORY, "no memory for a new model");
     s->seed = seed;
-    ws_status st = ws_model_desc_parse(&d, text, len, path, &s->arena, err);
+    ws_status st = ws_model_desc_parse(&d, text, len, path, lenient ? &unknown : NULL,
+                                       &s->arena, err);
+    ws_diag_free(&unknown);
     if (st == WS_OK)
         st = values_read(s, &d, text, len, err);
     if (st == WS_OK)
@@ -215,7 +218,8 @@ ws_status ws_init_model(ws_model **out, const char *config, uint64_t seed,
     snprintf(path, sizeof path, "%s/config.json", folder);
     st = ws_file_read(&text, &len, path, CONFIG_CAP, err);
     if (st == WS_OK)
-        st = ckpt_make(&c, folder, text, len, seed, dtype, err);
+        st = ckpt_make(&c, folder, text, len, seed, ctx != NULL && ctx->lenient, dtype,
+                       err);
     if (st == WS_OK)
         st = ws_model_take(out, c, NULL, ctx, err);
     ws_free(text);

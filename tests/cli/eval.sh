@@ -45,6 +45,14 @@ wsurg eval short --data sums.txt --window 32 --json=short.json >/dev/null; echo 
 wsurg eval short --data sums.txt --strict 2>/dev/null; echo $?
 wsurg generate short --prompt a --strict 2>/dev/null; echo $?
 grep -o '"warnings":\[{"code":"[a-z-]*"' short.json
+# a key of config.json that nobody knows, and one that is known to matter
+cp -r "$M/base" odd && chmod -R u+w odd
+sed -i '0,/{/s//{"mood":"blue",/' odd/config.json
+wsurg eval odd --data sums.txt --window 32; echo $?
+wsurg eval odd --data sums.txt --window 32 --lenient | cut2
+wsurg generate odd --prompt 'sum: 27+15 =' --lenient --strict; echo $?
+sed -i 's/"mood":"blue"/"logit_scale":0.5/' odd/config.json
+wsurg eval odd --data sums.txt --window 32 --lenient; echo $?
 # a gate on the loss
 cp -r "$M/sums" tuned
 wsurg check tuned --against lm --data held.txt --max-loss-rise 900% | cut2; echo $?

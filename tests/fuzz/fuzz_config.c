@@ -45,10 +45,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     ws_err err = WS_ERR_INIT;
     size_t n = 0;
 
-    if (ws_model_desc_parse(&d, (const char *)data, size, "config.json", &arena,
+    if (ws_model_desc_parse(&d, (const char *)data, size, "config.json", NULL, &arena,
                             &err) == WS_OK) {
         check_desc(&d);
-        MUST(ws_model_desc_parse(&again, (const char *)data, size, "config.json",
+        MUST(ws_model_desc_parse(&again, (const char *)data, size, "config.json", NULL,
                                  &arena, &err) == WS_OK);
         MUST(again.C == d.C && again.L == d.L && again.V == d.V && again.D == d.D);
         if (d.L <= MOST_LAYERS) {
