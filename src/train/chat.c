@@ -5,8 +5,10 @@
  * stands for the bos token, \2 for eos.
  *
  * Sources: the chat templates of Llama-2-chat, Meta-Llama-3 and 3.1 Instruct, Mistral
- * 7B Instruct v0.2, zephyr-7b-beta, Phi-3 and 3.5, gemma 2 and 3, Qwen2, 2.5 and 3;
- * FastChat (Vicuna 1.1) and Stanford Alpaca for those without one.
+ * 7B Instruct v0.2 as first published ("mistral"), later ("-v1") and v0.3 ("-v3"),
+ * Mistral Nemo ("-v3-tekken"), Large 2411 ("-v7"), Small 2501 ("-v7-tekken", all named
+ * after the versions of its tokenizers), zephyr-7b-beta, Phi-3 and 3.5, gemma 2 and 3,
+ * Qwen2, 2.5 and 3; FastChat (Vicuna 1.1) and Stanford Alpaca for those without one.
  */
 #include "train/chat_internal.h"
 
@@ -22,14 +24,16 @@
 #define CHATML(role) "<|im_start|>" role "\n"
 
 enum {
-    TRIM = 1,        // contents lose white space at both ends
-    ALTERNATE = 2,   // user and assistant take turns
-    NO_SYSTEM = 4,   // there is no such role
-    IN_USER = 8,     // the system's words open the user's first turn
-    EOS_LAST = 16,   // eos closes a text that is no prompt
-    DATED = 32,      // the system's turn is always there and opens with the dates
-    THINKING = 64,   // the last answer has a part for thoughts
-    FIRST_ONLY = 128 // the system speaks only first
+    TRIM = 1,         // contents lose white space at both ends
+    ALTERNATE = 2,    // user and assistant take turns
+    NO_SYSTEM = 4,    // there is no such role
+    IN_USER = 8,      // the system's words open the user's first turn
+    EOS_LAST = 16,    // eos closes a text that is no prompt
+    DATED = 32,       // the system's turn is always there and opens with the dates
+    THINKING = 64,    // the last answer has a part for thoughts
+    FIRST_ONLY = 128, // the system speaks only first
+    IN_LAST = 256,    // the system's words open the user's last turn
+    TRIM_ANSWER = 512 // the assistant's contents lose white space at both ends
 };
 
 enum { SYSTEM, USER, ASSISTANT, ROLES };
@@ -100,6 +104,41 @@ static const struct ws_chat_format formats[] = {
       "",
       "",
       ALTERNATE | NO_SYSTEM },
+    { "mistral-v1",
+      "\1",
+      { "", " [INST] ", " " },
+      { "\n\n", " [/INST]", "\2" },
+      "",
+      "",
+      ALTERNATE | IN_USER },
+    { "mistral-v3",
+      "\1",
+      { "", "[INST] ", " " },
+      { "\n\n", "[/INST]", "\2" },
+      "",
+      "",
+      ALTERNATE | IN_LAST | TRIM_ANSWER },
+    { "mistral-v3-tekken",
+      "\1",
+      { "", "[INST]", "" },
+      { "\n\n", "[/INST]", "\2" },
+      "",
+      "",
+      ALTERNATE | IN_LAST },
+    { "mistral-v7",
+      "\1",
+      { "[SYSTEM_PROMPT] ", "[INST] ", " " },
+      { "[/SYSTEM_PROMPT]", "[/INST]", "\2" },
+      "",
+      "",
+      0 },
+    { "mistral-v7-tekken",
+      "\1",
+      { "[SYSTEM_PROMPT]", "[INST]", "" },
+      { "[/SYSTEM_PROMPT]", "[/INST]", "\2" },
+      "",
+      "",
+      0 },
     { "phi3",
       "",
       { "<|system|>\n", "<|user|>\n", "<|assistant|>\n" },
@@ -218,7 +257,8 @@ static void content(const struct render *r, const ws_message *m)
     const char *s = m->content;
     size_t n = m->len;
 
-    if (r->f->flags & TRIM)
+    if ((r->f->flags & TRIM) ||
+        ((r->f->flags & TRIM_ANSWER) && strcmp(m->role, "assistant") == 0))
         trim(&s, &n);
     ws_buf_add(r->out, s, n);
 }
@@ -268,7 +308,7 @@ static void opening(const struct render *r)
     const ws_message *m = r->first ? &r->turn[0] : given.len ? &given : NULL;
 
     put(r, r->f->head);
-    if (r->f->flags & IN_USER || (!m && !(r->f->flags & DATED)))
+    if (r->f->flags & (IN_USER | IN_LAST) || (!m && !(r->f->flags & DATED)))
         return;
     put(r, r->f->open[SYSTEM]);
     if (r->f->flags & DATED)
@@ -279,6 +319,18 @@ static void opening(const struct render *r)
     put(r, r->f->close[SYSTEM]);
 }
 
+/** Whether the user's turn @p i carries the system's words. */
+static bool carries(const struct render *r, size_t i)
+{
+    size_t last = r->n - 1;
+
+    if (!r->first || !(r->f->flags & (IN_USER | IN_LAST)))
+        return false;
+    while (last > i && role_index(&r->turn[last]) != USER)
+        last--;
+    return i == ((r->f->flags & IN_LAST) ? last : 1);
+}
+
 /** The user's turn @p i, which may carry the system's words. */
 static void user(const struct render *r, size_t i)
 {
@@ -287,7 +339,7 @@ static void user(const struct render *r, size_t i)
     size_t n = m->len;
 
     put(r, r->f->open[USER]);
-    if ((r->f->flags & IN_USER) && r->first && i == 1) {
+    if (carries(r, i)) {
         put(r, r->f->open[SYSTEM]);
         ws_buf_add(r->out, r->turn[0].content, r->turn[0].len);
         put(r, r->f->close[SYSTEM]);

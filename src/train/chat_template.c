@@ -38,7 +38,7 @@ static const struct rule {
       { "strftime_now", "think" } },
     { "llama3",
       { "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "bos_token", "trim" },
-      { "Cutting Knowledge", "tool", "think" } },
+      { "Cutting Knowledge", "tool", "think", "{{ content }}\n" } },
     { "llama2",
       { "<<SYS>>", "bos_token + '[INST] ' + content.strip() + ' [/INST]'",
         "' '  + content.strip() + ' ' + eos_token" },
@@ -51,6 +51,33 @@ static const struct rule {
       { "'[INST] ' + message['content'] + ' [/INST]'", "message['content'] + eos_token",
         "bos_token" },
       { "<<SYS>>", "strip", "trim", "eos_token + ' '", "tool", "system" } },
+    { "mistral-v1",
+      { "' [INST] ' + message['content'] + ' [/INST]'",
+        "' [INST] ' + system_message + '\\n\\n' + message['content']",
+        "' ' + message['content'] + eos_token", "loop.first and system_message" },
+      { "trim", "strip", "tool" } },
+    // Earlier ones of these two lose the system's words where an answer comes last.
+    { "mistral-v3",
+      { "\"[INST] \" + message[\"content\"] + \"[/INST]\"",
+        "\"[INST] \" + system_message + \"\\n\\n\" + message[\"content\"]",
+        "\" \" + message[\"content\"]|trim + eos_token", "[AVAILABLE_TOOLS]" },
+      { "loop.first", "think" } },
+    { "mistral-v3-tekken",
+      { "\"[INST]\" + message[\"content\"] + \"[/INST]\"",
+        "\"[INST]\" + system_message + \"\\n\\n\" + message[\"content\"]",
+        "{{- message[\"content\"] + eos_token", "[AVAILABLE_TOOLS]" },
+      { "loop.first", "think" } },
+    { "mistral-v7",
+      { "'[INST] ' + message['content'] + '[/INST]'",
+        "'[SYSTEM_PROMPT] ' + message['content'] + '[/SYSTEM_PROMPT]'",
+        "' ' + message['content'] + eos_token" },
+      { "default_system_message", "trim", "strip", "tool", "think" } },
+    { "mistral-v7-tekken",
+      { "'[INST]' + message['content'] + '[/INST]'",
+        "'[SYSTEM_PROMPT]' + message['content'] + '[/SYSTEM_PROMPT]'",
+        "message['content'] + eos_token" },
+      { "default_system_message", "trim", "strip", "tool", "think",
+        "' ' + message['content']" } },
     { "zephyr",
       { "{{ '<|user|>\n' + message['content'] + eos_token }}\n",
         "{{ '<|assistant|>\n'  + message['content'] + eos_token }}\n",
@@ -168,10 +195,10 @@ static const char *template_of(const cJSON *config)
 /** The names of all formats as the hint. */
 static void hint_names(ws_err *err)
 {
-    char list[200];
+    char list[240];
     size_t n = 0;
 
-    for (size_t i = 0; ws_chat_name(i); i++)
+    for (size_t i = 0; ws_chat_name(i) && n < sizeof list; i++)
         n += (size_t)snprintf(list + n, sizeof list - n, "%s%s", i ? ", " : "",
                               ws_chat_name(i));
     ws_err_hint(err, "--chat-format NAME, one of %s", list);

@@ -69,6 +69,39 @@ MISTRAL = ("{{ bos_token }}{% for message in messages %}" + ALTERNATE +
            "{% if message['role'] == 'user' %}{{ '[INST] ' + message['content'] + ' [/INST]' }}"
            "{% elif message['role'] == 'assistant' %}{{ message['content'] + eos_token}}{% else %}"
            "{{ raise_exception('Only user and assistant roles are supported!') }}{% endif %}{% endfor %}")
+SYSTEM = ("{%- if messages[0]['role'] == 'system' %}{%- set system_message = messages[0]['content'] %}"
+          "{%- set loop_messages = messages[1:] %}{%- else %}{%- set loop_messages = messages %}{%- endif %}{{- bos_token }}"
+          "{%- for message in loop_messages %}")
+MISTRAL_V1 = (SYSTEM + ALTERNATE + """
+    {%- if message['role'] == 'user' %}{%- if loop.first and system_message is defined %}
+        {{- ' [INST] ' + system_message + '\\n\\n' + message['content'] + ' [/INST]' }}
+    {%- else %}{{- ' [INST] ' + message['content'] + ' [/INST]' }}{%- endif %}
+    {%- elif message['role'] == 'assistant' %}{{- ' ' + message['content'] + eos_token}}
+    {%- else %}{{- raise_exception('Only user and assistant roles are supported') }}{%- endif %}
+{%- endfor %}""")
+MISTRAL_V3 = (SYSTEM + ALTERNATE + """{%- set users = loop_messages | selectattr("role", "equalto", "user") | list %}
+    {%- if message["role"] == "user" %}{%- if tools is defined and tools %}{{- "[AVAILABLE_TOOLS]" }}{%- endif %}
+    {%- if loop.index0 == 2 * (users | length) - 2 and system_message is defined %}
+        {{- "[INST] " + system_message + "\\n\\n" + message["content"] + "[/INST]" }}
+    {%- else %}{{- "[INST] " + message["content"] + "[/INST]" }}{%- endif %}
+    {%- elif message["role"] == "assistant" %}
+        {{- " " + message["content"]|trim + eos_token}}
+    {%- else %}{{- raise_exception("Only user and assistant roles are supported") }}{%- endif %}
+{%- endfor %}""")
+NEMO = (MISTRAL_V3.replace('"[INST] "', '"[INST]"')
+        .replace('{{- " " + message["content"]|trim + eos_token', '{{- message["content"] + eos_token'))
+MISTRAL_V7 = """{{- bos_token }}
+{%- for message in messages %}
+    {%- if message['role'] == 'user' %}
+        {{- '[INST] ' + message['content'] + '[/INST]' }}
+    {%- elif message['role'] == 'system' %}
+        {{- '[SYSTEM_PROMPT] ' + message['content'] + '[/SYSTEM_PROMPT]' }}
+    {%- elif message['role'] == 'assistant' %}
+        {{- ' ' + message['content'] + eos_token }}
+    {%- endif %}
+{%- endfor %}"""
+MISTRAL_V7_TEKKEN = (MISTRAL_V7.replace("[INST] '", "[INST]'").replace("[SYSTEM_PROMPT] '", "[SYSTEM_PROMPT]'")
+                     .replace("' ' + ", ""))
 LLAMA31 = ("{{ bos_token }}{% if messages[0]['role'] == 'system' %}{% set said = messages[0]['content']|trim %}"
            "{% set messages = messages[1:] %}{% else %}{% set said = '' %}{% endif %}"
            "{{ '<|start_header_id|>system<|end_header_id|>\n\nCutting Knowledge Date: December 2023\n"
@@ -92,9 +125,27 @@ QWEN3 = """{%- if messages[0].role == 'system' %}{{- '<|im_start|>system\\n' + m
 {%- else %}{{- content }}{%- endif %}{{- '<|im_end|>\\n' }}{%- endif %}{%- endfor %}
 {%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}"""
 QWEN2 = DEFAULT.replace("SYSTEM", "You are a helpful assistant.") + CHATML.removeprefix("{% for message in messages %}")
+QWEN25 = DEFAULT.replace("SYSTEM", "You are Qwen, created by Alibaba Cloud. You are a helpful assistant.") + \
+    CHATML.removeprefix("{% for message in messages %}")
+# These two come from training code, not from a model's files: no template is recognised as theirs.
+FIRST = ("{{ bos_token }}{% if messages[0]['role'] == 'system' %}{{ messages[0]['content'] + 'GAP' }}{% set messages = "
+         "messages[1:] %}{% else %}{{ 'WORDSGAP' }}{% endif %}{% for message in messages %}{% if message['role'] == "
+         "'system' %}{{ raise_exception('late') }}{% endif %}")
+ALPACA = (FIRST.replace("GAP", "\\n\\n").replace("WORDS", "Below is an instruction that describes a task. Write a response "
+                                                  "that appropriately completes the request.")
+          + "{% if message['role'] == 'user' %}{{ '### Instruction:\n' + message['content'] + '\n\n' }}{% else %}"
+          "{{ '### Response:\n' + message['content'] + eos_token + '\n\n' }}{% endif %}{% endfor %}"
+          "{% if add_generation_prompt %}{{ '### Response:\n' }}{% endif %}")
+VICUNA = (FIRST.replace("GAP", " ").replace("WORDS", "A chat between a curious user and an artificial intelligence assistant. "
+                                           "The assistant gives helpful, detailed, and polite answers to the user\\'s questions.")
+          + "{% if message['role'] == 'user' %}{{ 'USER: ' + message['content'] + ' ' }}{% else %}"
+          "{{ 'ASSISTANT: ' + message['content'] + eos_token }}{% endif %}{% endfor %}"
+          "{% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}")
 
 # format: template, and whether it is recognised as that format ("" as another name, None not at all)
 TEMPLATES = {
+    "alpaca": (ALPACA, ""),
+    "vicuna": (VICUNA, ""),
     "chatml": (CHATML, "chatml"),
     "gemma": (GEMMA.replace("must alternate", "must alternate user"), "gemma"),
     "gemma3": (GEMMA3, "gemma3"),
@@ -102,8 +153,14 @@ TEMPLATES = {
     "llama3": (LLAMA3, "llama3"),
     "llama3.1": (LLAMA31, "llama3.1"),
     "mistral": (MISTRAL, None),
+    "mistral-v1": (MISTRAL_V1, "mistral-v1"),
+    "mistral-v3": (MISTRAL_V3, "mistral-v3"),
+    "mistral-v3-tekken": (NEMO, "mistral-v3-tekken"),
+    "mistral-v7": (MISTRAL_V7, "mistral-v7"),
+    "mistral-v7-tekken": (MISTRAL_V7_TEKKEN, "mistral-v7-tekken"),
     "phi3": (PHI3, "phi3"),
     "qwen2": (QWEN2, "chatml"),
+    "qwen2.5": (QWEN25, "chatml"),
     "qwen3": (QWEN3, "qwen3"),
     "zephyr": (ZEPHYR, "zephyr"),
 }
@@ -375,7 +432,7 @@ def main():
         rig, chats = Rig(options, work), Chats(options.library)
         place = config_with(work, None)
         jobs = {f"chat/{name}": (check_format, chats, rig.tokenizer, place, name) for name in TEMPLATES}
-        jobs.update({f"template/{name}": (check_recognised, chats, rig.tokenizer, work, name) for name in TEMPLATES})
+        jobs.update({f"template/{name}": (check_recognised, chats, rig.tokenizer, work, name) for name in TEMPLATES if TEMPLATES[name][1] != ""})
         jobs.update({
             "eval/windows": (check_windows, rig),
             "eval/completions": (check_completions, rig),

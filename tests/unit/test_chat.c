@@ -51,6 +51,17 @@ static void formats_say_it_in_their_words(void **state)
                   "<s><|start_header_id|>user<|end_header_id|>\n\nU<|eot_id|>"
                   "<|start_header_id|>assistant<|end_header_id|>\n\nA<|eot_id|>");
     assert_render("mistral", 1, 3, true, "<s>[INST]  U  [/INST]A</s>[INST] V [/INST]");
+    assert_render("mistral-v1", 0, 4, true,
+                  "<s> [INST] S\n\n U  [/INST] A</s> [INST] V [/INST]");
+    assert_render("mistral-v3", 0, 3, false, "<s>[INST] S\n\n U [/INST] A</s>");
+    assert_render("mistral-v3", 0, 4, true,
+                  "<s>[INST]  U [/INST] A</s>[INST] S\n\nV[/INST]");
+    assert_render("mistral-v3-tekken", 0, 4, true,
+                  "<s>[INST] U [/INST]A</s>[INST]S\n\nV[/INST]");
+    assert_render("mistral-v7", 0, 3, false,
+                  "<s>[SYSTEM_PROMPT] S[/SYSTEM_PROMPT][INST]  U [/INST] A</s>");
+    assert_render("mistral-v7-tekken", 0, 3, false,
+                  "<s>[SYSTEM_PROMPT]S[/SYSTEM_PROMPT][INST] U [/INST]A</s>");
     assert_render("zephyr", 0, 2, true,
                   "<|system|>\nS</s>\n<|user|>\n U </s>\n<|assistant|>\n");
     assert_render("phi3", 1, 2, false,
@@ -129,6 +140,13 @@ static void templates_are_recognised_or_refused(void **state)
           NULL },
         { IM("{{ message | trim }}"), NULL, NULL },
         { "", NULL, NULL },
+        // as mergekit writes it: a line break behind every turn, which Llama 3 has not
+        { "{% set content = '<|start_header_id|>' + message['role'] + "
+          "'<|end_header_id|>\\n\\n'+ message['content'] | trim + '<|eot_id|>' %}\n"
+          "{% if loop.index0 == 0 %}{% set content = bos_token + content %}{% endif "
+          "%}\n"
+          "{{ content }}\n{% endfor %}",
+          NULL, NULL },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         ws_chat c = { 0 };
