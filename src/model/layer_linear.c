@@ -60,11 +60,13 @@ static int64_t row_tiles_of(int64_t n)
 }
 
 /** Width of the tiles that cut @p n outputs or inputs: wide ones pack X less often,
- * eight of them or more keep eight threads at work. */
+ * eight of them or more keep eight threads at work. More than one are even in number:
+ * of three, one of two threads would wait for a quarter of the time. */
 static int64_t width_of(int64_t n)
 {
     const int64_t fit = least(n / LEAST, 8), needed = (n + MOST - 1) / MOST;
-    const int64_t tiles = needed > fit ? needed : fit;
+    const int64_t cuts = needed > fit ? needed : fit;
+    const int64_t tiles = cuts > 1 ? (cuts + 1) / 2 * 2 : 1;
 
     return ((n + tiles - 1) / tiles + 15) / 16 * 16;
 }

@@ -79,6 +79,19 @@ void ws_optim_free(ws_optim *o)
     ws_free(o);
 }
 
+static void clear_block(void *arg, size_t i, int thread)
+{
+    const struct block *b = &((ws_optim *)arg)->blocks[i];
+    (void)thread;
+
+    memset(b->slot->g + b->from, 0, b->n * sizeof(float));
+}
+
+void ws_optim_clear(ws_optim *o)
+{
+    ws_pool_for(o->pool, o->n_blocks, clear_block, o);
+}
+
 /* ---- the norm ---- */
 
 WS_HOT static double squares(const float *g, size_t n)

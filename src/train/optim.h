@@ -32,6 +32,9 @@ ws_status ws_optim_new(ws_optim **out, const ws_optim_opts *o, ws_slot_f32 *slot
                        size_t n, ws_pool *pool, ws_err *err);
 void ws_optim_free(ws_optim *o);
 
+/** All gradients become 0, over the pool: their memory is as large as the weights'. */
+void ws_optim_clear(ws_optim *o);
+
 /**
  * Norm of all gradients together, sqrt(sum g^2) in double over fixed blocks, joined in
  * order. Gradients of masked entries are set to 0 first.

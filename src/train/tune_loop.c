@@ -7,7 +7,6 @@
  */
 #include <math.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "base/os.h"
 #include "train/schedule.h"
@@ -97,7 +96,7 @@ static ws_status step_run(ws_tune *t, ws_tune_step *out, ws_err *err)
     }
     const int64_t count = t->pairs ? pairs : scored;
     const double scale = count > 0 ? 1.0 / (double)count : 0.0;
-    memset(t->grads, 0, t->n_trained * sizeof *t->grads);
+    ws_optim_clear(t->optim);
     for (int64_t a = 0; st == WS_OK && a < r->accumulate; a++)
         st = micro_run(t, &t->micro[a], scale, &loss, err);
     if (st)

@@ -113,7 +113,7 @@ static double median_step(double *seconds, int n)
     return (seconds[(n - 1) / 2] + seconds[n / 2]) / 2;
 }
 
-static void one_step(const struct bench *b, ws_step *s, ws_optim *o, int64_t number,
+static void one_step(ws_step *s, ws_optim *o, int64_t number,
                      const ws_step_batch *batch, double *loss)
 {
     ws_err err = WS_ERR_INIT;
@@ -125,8 +125,7 @@ static void one_step(const struct bench *b, ws_step *s, ws_optim *o, int64_t num
         *loss = r.loss / r.weight;
         return;
     }
-    for (size_t i = 0; i < b->n_slots; i++)
-        memset(b->slot[i].g, 0, b->slot[i].n * sizeof(float));
+    ws_optim_clear(o);
     need(ws_step_run(s, batch, 1.0 / (double)batch->rows, NULL, &r, &err), &err);
     const float clip = ws_optim_clip(ws_optim_norm(o, &bad), 1.0);
     ws_optim_step(o, number, 1e-5, clip);
@@ -207,7 +206,7 @@ int main(int argc, char **argv)
     double wall[MAX_STEPS], cpu[MAX_STEPS], loss = 0;
     for (int i = 0; i < steps; i++) {
         const double w = ws_os_now(), c = cpu_seconds();
-        one_step(&b, s, optim, i + 1, &batch, &loss);
+        one_step(s, optim, i + 1, &batch, &loss);
         wall[i] = ws_os_now() - w;
         cpu[i] = cpu_seconds() - c;
     }

@@ -220,6 +220,32 @@ static void linear_backward_is_the_derivative(void **state)
     linear_check(5, 300, 3, false);
 }
 
+static void panel_count(void *arg, const ws_grad_panel *p)
+{
+    int64_t *seen = arg; // panels, and the rows of each while all have as many
+    seen[1] = seen[0]++ == 0 || seen[1] == p->rows ? p->rows : -1;
+}
+
+/** Three would leave one of two threads waiting. */
+static void common_widths_are_cut_into_even_numbers_of_tiles(void **state)
+{
+    static const int64_t outs[][2] = { { 768, 4 }, { 896, 4 }, { 3072, 8 }, { 96, 1 } };
+    static double panel[512], x[1], dy[3072];
+    double *panels[1] = { panel };
+    const ws_scratch s = { .panel = panels, .panel_len = 512 };
+    (void)state;
+    for (size_t k = 0; k < sizeof outs / sizeof outs[0]; k++) {
+        const int64_t out = outs[k][0];
+        const ws_weight w = { .name = "w", .rows = out, .cols = 1, .ld = 1 };
+        int64_t seen[2] = { 0 };
+        const ws_grad_sink sink = { panel_count, seen };
+        assert_int_equal(ws_linear_dw(&s, &w, dy, out, x, 1, 1, NULL, &sink, 0, NULL),
+                         WS_OK);
+        assert_int_equal(seen[0], outs[k][1]);
+        assert_int_equal(seen[0] * seen[1], out);
+    }
+}
+
 /* ---- attention ---- */
 
 struct attention_case {
@@ -319,6 +345,7 @@ int main(void)
         cmocka_unit_test(activations_backward_is_the_derivative),
         cmocka_unit_test(turning_back_undoes_turning),
         cmocka_unit_test(linear_backward_is_the_derivative),
+        cmocka_unit_test(common_widths_are_cut_into_even_numbers_of_tiles),
         cmocka_unit_test(attention_backward_is_the_derivative),
         cmocka_unit_test(cross_entropy_backward_is_the_derivative),
     };

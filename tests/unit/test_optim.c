@@ -262,6 +262,21 @@ static void factors_scale_the_steps_of_rows(void **state)
     }
 }
 
+static void clearing_touches_gradients_alone(void **state)
+{
+    struct state s;
+    (void)state;
+    for (int k = 0; k < N; k++)
+        s.p[k] = s.g[k] = 1.0f;
+    state_open(&s, &plain, 2);
+    ws_optim_clear(s.o);
+    for (int k = 0; k < N; k++) {
+        assert_true(s.g[k] == 0.0f);
+        assert_true(s.p[k] == 1.0f);
+    }
+    state_close(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -272,6 +287,7 @@ int main(void)
         cmocka_unit_test(the_first_tensor_that_is_not_finite_is_named),
         cmocka_unit_test(clipping_is_that_of_pytorch),
         cmocka_unit_test(threads_do_not_change_a_bit),
+        cmocka_unit_test(clearing_touches_gradients_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
